@@ -1,0 +1,1 @@
+"""FastAPI: HTTP in, rows out. No torch, no Celery, no training code."""

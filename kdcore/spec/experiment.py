@@ -1,0 +1,175 @@
+"""What a user submits: one immutable experiment, which `kdcore.spec.plan` expands into jobs."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, TypeAdapter, model_validator
+
+from kdcore.spec.base import Name, Spec
+from kdcore.spec.model import ModelSpec
+from kdcore.spec.objective import CrossEntropy, Ensemble, Term
+from kdcore.spec.train import TrainSpec
+
+DatasetRef = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(@(latest|[1-9][0-9]{0,8}))?$")]
+"""``name``, ``name@latest`` or ``name@3`` (a revision number)."""
+
+ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+"""``models:/name/3``, ``models:/name@alias``, or for `kd run` a model folder."""
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...], Field(min_length=1, max_length=32)]
+
+
+class TeacherTraining(Spec):
+    """Train the teacher first, as part of this experiment."""
+
+    model: ModelSpec
+    objective: tuple[Term, ...] = Field(default=(CrossEntropy(),), min_length=1)
+    train: TrainSpec
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _refuse_teacher_terms(self.objective)
+        return self
+
+
+class TeacherSpec(Spec):
+    """A teacher: trained here (`train`), or one that exists (`model`)."""
+
+    name: Name
+    train: TeacherTraining | None = None
+    model: ModelRef | None = None
+    weight: Annotated[float, Field(gt=0)] = Field(default=1.0, description="Share in the ensemble")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.train is None) == (self.model is None):
+            raise ValueError("a teacher has either `train` or `model`")
+        return self
+
+
+class StudentSpec(Spec):
+    model: ModelSpec
+
+
+class Unlabelled(Spec):
+    """Use the dataset's pool of images without masks in the distillation batches."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = Field(description="Share of each batch")
+
+
+class Baseline(Spec):
+    """What the matched baseline minimises, when it is not the label terms of the objective."""
+
+    objective: tuple[Term, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _refuse_teacher_terms(self.objective)
+        return self
+
+
+class Preflight(Spec):
+    """What is checked before the first step of a distillation."""
+
+    min_teacher_miou: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="Refuse a teacher below this val mIoU"
+    )
+
+
+class LatencySpec(Spec):
+    """How latency is measured: batch 1, fixed threads, warm-up runs, then timed runs."""
+
+    size: tuple[int, int] | None = Field(default=None, description="Default: the training size")
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    warmup: Annotated[int, Field(ge=0)] = 5
+    runs: Annotated[int, Field(ge=1)] = 30
+
+
+class _Experiment(Spec):
+    name: Name
+    dataset: DatasetRef
+    seeds: Seeds = (0,)
+    latency: LatencySpec = LatencySpec()
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+
+    @model_validator(mode="after")
+    def _seeds_unique(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: must be unique")
+        return self
+
+
+class TrainingExperiment(_Experiment):
+    """Train one model, once per seed, and report it on the test split."""
+
+    kind: Literal["training"] = "training"
+    model: ModelSpec
+    objective: tuple[Term, ...] = Field(default=(CrossEntropy(),), min_length=1)
+    train: TrainSpec
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _refuse_teacher_terms(self.objective)
+        return self
+
+
+class DistillationExperiment(_Experiment):
+    """Distil teachers into a student, beside its matched baseline, and say how much was gained."""
+
+    kind: Literal["distillation"] = "distillation"
+    teachers: tuple[TeacherSpec, ...] = Field(min_length=1, max_length=16)
+    ensemble: Ensemble = Ensemble()
+    student: StudentSpec
+    objective: tuple[Term, ...] = Field(min_length=1)
+    train: TrainSpec
+    unlabelled: Unlabelled | None = None
+    baseline: bool | Baseline = Field(
+        default=True, description="The same student, budget and seeds without teachers"
+    )
+    preflight: Preflight = Preflight()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [teacher.name for teacher in self.teachers]
+        if len(set(names)) != len(names):
+            raise ValueError("teachers: names must be unique")
+        if not any(term.needs_teacher for term in self.objective):
+            raise ValueError("objective: no term uses a teacher; add one such as `kd`")
+        kinds = [term.kind for term in self.objective]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("objective: each kind may appear once")
+        if self.baseline is True and not any(term.needs_labels for term in self.objective):
+            raise ValueError(
+                "baseline: the objective has no label term for it; give `baseline: {objective: [...]}`"
+            )
+        return self
+
+    def baseline_objective(self) -> tuple[Term, ...]:
+        """The label terms; a ramp becomes 1, since it only trades the labels against a teacher."""
+        if isinstance(self.baseline, Baseline):
+            return self.baseline.objective
+        return tuple(
+            term if isinstance(term.weight, float | int) else term.model_copy(update={"weight": 1.0})
+            for term in self.objective
+            if not term.needs_teacher
+        )
+
+
+class EvaluationExperiment(_Experiment):
+    """Measure existing models on a split, side by side."""
+
+    kind: Literal["evaluation"] = "evaluation"
+    models: tuple[ModelRef, ...] = Field(min_length=1, max_length=32)
+    split: Literal["val", "test"] = "test"
+
+
+Experiment = Annotated[
+    TrainingExperiment | DistillationExperiment | EvaluationExperiment, Field(discriminator="kind")
+]
+experiment_adapter: TypeAdapter[Experiment] = TypeAdapter(Experiment)
+
+
+def _refuse_teacher_terms(objective: tuple[Term, ...]) -> None:
+    for term in objective:
+        if term.needs_teacher:
+            raise ValueError(f"objective: `{term.kind}` needs a teacher, and there is none here")

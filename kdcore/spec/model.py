@@ -1,0 +1,28 @@
+"""What a network is: an architecture of our registry, its encoder and where its weights start."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from kdcore.spec.base import Spec
+
+Arch = Literal[
+    "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan",
+    "deeplabv3", "deeplabv3plus", "upernet", "dpt", "segformer",
+]  # fmt: skip
+
+
+class ModelSpec(Spec):
+    """An architecture of segmentation-models-pytorch, or Hugging Face's SegFormer (``segformer``)."""
+
+    arch: Arch
+    encoder: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,80}$")] = Field(
+        description="smp or timm (`tu-...`) encoder; for segformer `mit_b0` .. `mit_b5`"
+    )
+    weights: str | None = Field(
+        default=None,
+        description="None: random. `imagenet`: the library's own download. Else a local weights file of the encoder",
+    )
+    options: dict[str, int | float | bool | str | tuple[int, ...] | None] = Field(
+        default={}, description="Further arguments of the architecture, such as decoder_channels"
+    )

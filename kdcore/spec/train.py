@@ -1,0 +1,93 @@
+"""How a network is trained; the unit of time is the optimizer step, never the epoch."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from kdcore.spec.base import Spec
+from kdcore.spec.objective import Fraction, Positive
+
+Side = Annotated[int, Field(ge=16, le=8192)]
+Size = tuple[Side, Side]
+
+
+class AdamW(Spec):
+    kind: Literal["adamw"] = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+
+
+class Sgd(Spec):
+    kind: Literal["sgd"] = "sgd"
+    lr: Positive = 0.01
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+
+
+Optimizer = Annotated[AdamW | Sgd, Field(discriminator="kind")]
+
+
+class Augment(Spec):
+    """Random resize, crop (padded with the ignore value), flips, quarter turns and colour jitter."""
+
+    scale: tuple[Positive, Positive] = Field(default=(0.75, 1.5), description="Range of the resize")
+    horizontal_flip: bool = True
+    vertical_flip: bool = Field(default=False, description="Not for scenes with a sky")
+    quarter_turns: bool = Field(default=False, description="Not for scenes with a sky")
+    jitter: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.2, description="Brightness, contrast and saturation"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("scale: the lower bound is above the upper one")
+        return self
+
+
+class EarlyStop(Spec):
+    """Stop after `patience` evaluations without a better val mIoU."""
+
+    patience: Annotated[int, Field(ge=1)] = 10
+
+
+class TrainSpec(Spec):
+    size: Size = Field(default=(256, 256), description="Crop, height and width in pixels")
+    batch: Annotated[int, Field(ge=1, le=4096)] = 8
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
+    optimizer: Optimizer = AdamW()
+    head_lr_factor: Positive = Field(default=1.0, description="Learning rate of what is not encoder")
+    schedule: Literal["poly", "cosine", "constant"] = Field(
+        default="poly", description="poly is (1 - t)^0.9"
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    clip_norm: Positive | None = Field(default=None, description="Global gradient norm bound")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 on a GPU that has it, fp32 elsewhere"
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="Decay of the averaged weights; both are evaluated, the better is kept"
+    )
+    augment: Augment = Augment()
+    evaluate_every: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default="auto", description="steps; auto: ten times in a training"
+    )
+    checkpoint_every: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default="auto", description="steps; auto: as evaluate_every"
+    )
+    early_stop: EarlyStop | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.warmup_steps >= self.steps:
+            raise ValueError("warmup_steps: must be below steps")
+        return self
+
+    def resolved(self) -> "TrainSpec":
+        """The same with every `auto` that depends on the spec alone made a number."""
+        evaluate = self.evaluate_every
+        evaluate = max(1, self.steps // 10) if evaluate == "auto" else evaluate
+        checkpoint = evaluate if self.checkpoint_every == "auto" else self.checkpoint_every
+        return self.model_copy(update={"evaluate_every": evaluate, "checkpoint_every": checkpoint})

@@ -1,0 +1,1 @@
+"""The queue and the execution: the ledger (all SQL), the supervisor, artefacts and tracking."""

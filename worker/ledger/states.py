@@ -1,0 +1,81 @@
+"""The job's states and the reasons for which attempts fail, as literal tables.
+
+Every transition of a job is one guarded UPDATE plus one event row; the guards are `TRANSITIONS`.
+What follows from a failed attempt is read from `AFTER_FAILURE` and decided nowhere else.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from kdcore.spec.outcome import FailureKind
+
+
+class Phase(StrEnum):
+    WAITING = "waiting"
+    """Some job that makes its inputs has not succeeded yet."""
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
+
+
+class Action(StrEnum):
+    ENQUEUE = "enqueue"
+    """The last missing input is there."""
+    CLAIM = "claim"
+    SUCCEED = "succeed"
+    RETRY = "retry"
+    """The attempt ended without a result and the job goes back to the queue."""
+    FAIL = "fail"
+    CANCEL = "cancel"
+
+
+TRANSITIONS: Final[dict[tuple[Phase, Action], Phase]] = {
+    (Phase.WAITING, Action.ENQUEUE): Phase.QUEUED,
+    (Phase.WAITING, Action.CANCEL): Phase.CANCELLED,
+    (Phase.QUEUED, Action.CLAIM): Phase.RUNNING,
+    (Phase.QUEUED, Action.CANCEL): Phase.CANCELLED,
+    (Phase.RUNNING, Action.SUCCEED): Phase.SUCCEEDED,
+    (Phase.RUNNING, Action.RETRY): Phase.QUEUED,
+    (Phase.RUNNING, Action.FAIL): Phase.FAILED,
+    (Phase.RUNNING, Action.CANCEL): Phase.CANCELLED,
+}
+"""Every pair that is not here is refused. Terminal phases have no way out."""
+
+
+@dataclass(frozen=True)
+class AfterFailure:
+    """What follows from an attempt that ended this way.
+
+    ``limit`` is the number of such attempts in a row *without a newer checkpoint between them* after
+    which the job fails; 0 means that it fails at once, None that it is tried again without end.
+    ``delay_seconds`` is doubled with each attempt in that row, up to 60 s.
+    """
+
+    limit: int | None
+    delay_seconds: float = 0.0
+
+
+FRUITLESS_LIMIT: Final = 5
+
+AFTER_FAILURE: Final[dict[FailureKind, AfterFailure]] = {
+    FailureKind.INVALID_SPEC: AfterFailure(limit=0),
+    FailureKind.DATASET_CHANGED: AfterFailure(limit=0),
+    FailureKind.PREFLIGHT_FAILED: AfterFailure(limit=0),
+    FailureKind.NON_FINITE_LOSS: AfterFailure(limit=0),
+    FailureKind.DISK_FULL: AfterFailure(limit=0),
+    FailureKind.OUT_OF_MEMORY: AfterFailure(limit=2, delay_seconds=1.0),
+    FailureKind.CODE_ERROR: AfterFailure(limit=0),
+    FailureKind.INTERRUPTED: AfterFailure(limit=None),
+    FailureKind.TRAINER_KILLED: AfterFailure(limit=FRUITLESS_LIMIT, delay_seconds=0.5),
+    FailureKind.TRAINER_HUNG: AfterFailure(limit=2, delay_seconds=0.5),
+    FailureKind.TRAINER_GARBLED: AfterFailure(limit=2, delay_seconds=0.5),
+    FailureKind.WORKER_LOST: AfterFailure(limit=FRUITLESS_LIMIT),
+    FailureKind.INPUT_MISSING: AfterFailure(limit=0),
+    FailureKind.STORAGE_ERROR: AfterFailure(limit=FRUITLESS_LIMIT, delay_seconds=2.0),
+}

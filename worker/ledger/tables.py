@@ -1,0 +1,278 @@
+"""All tables. A row is changed only by the functions of this package; there are no relationships to load."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from worker.ledger.states import Phase
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+_PHASES = ", ".join(f"'{phase}'" for phase in Phase)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        str: Text,
+        float: Double,
+    }
+
+
+def _id() -> Any:
+    return mapped_column(primary_key=True, default=uuid4)
+
+
+def _now() -> Any:
+    return mapped_column(server_default=func.now())
+
+
+class DatasetRow(Base):
+    __tablename__ = "datasets"
+    __table_args__ = (UniqueConstraint("owner", "name"),)
+
+    id: Mapped[UUID] = _id()
+    owner: Mapped[str]
+    name: Mapped[str]
+    created_at: Mapped[datetime] = _now()
+
+
+class RevisionRow(Base):
+    """An immutable snapshot; its files are in the artefact store under their sha256."""
+
+    __tablename__ = "dataset_revisions"
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "number"),
+        UniqueConstraint("dataset_id", "fingerprint"),
+    )
+
+    id: Mapped[UUID] = _id()
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"))
+    number: Mapped[int]
+    fingerprint: Mapped[str]
+    source: Mapped[dict[str, Any]]
+    manifest: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = _now()
+
+
+class ExperimentRow(Base):
+    """``spec`` never changes. The phase of an experiment is read off its jobs."""
+
+    __tablename__ = "experiments"
+    __table_args__ = (
+        UniqueConstraint("owner", "idempotency_key"),
+        Index(None, "owner", "created_at", "id"),
+    )
+
+    id: Mapped[UUID] = _id()
+    owner: Mapped[str]
+    name: Mapped[str]
+    kind: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    revision_id: Mapped[UUID] = mapped_column(ForeignKey("dataset_revisions.id"))
+    idempotency_key: Mapped[str | None]
+    request_digest: Mapped[str]
+    created_at: Mapped[datetime] = _now()
+
+
+class JobRow(Base):
+    """One unit of work, shared by every experiment that needs it.
+
+    ``attempt`` is the fencing token: it grows with each claim, and every write of a worker is
+    guarded by it. ``event_number`` numbers the job's events without a gap, under the row's lock.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(f"phase IN ({_PHASES})", name="phase"),
+        CheckConstraint("(phase = 'running') = (lease_until IS NOT NULL)", name="lease"),
+        Index(
+            "uq_jobs_live_digest", "owner", "digest", unique=True,
+            postgresql_where=text("phase NOT IN ('failed', 'cancelled') AND NOT superseded"),
+        ),
+        Index(
+            "ix_jobs_claim", "queue", text("priority DESC"), "queued_at", "id",
+            postgresql_where=text("phase = 'queued'"),
+        ),
+        Index("ix_jobs_lease", "lease_until", postgresql_where=text("phase = 'running'")),
+        Index(None, "owner", "created_at", "id"),
+    )  # fmt: skip
+
+    id: Mapped[UUID] = _id()
+    owner: Mapped[str]
+    kind: Mapped[str]
+    digest: Mapped[str]
+    superseded: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Somebody asked for the same work again with ``force``; it is no longer offered for reuse."""
+    spec: Mapped[dict[str, Any]]
+    revision_id: Mapped[UUID] = mapped_column(ForeignKey("dataset_revisions.id"))
+    queue: Mapped[str]
+    priority: Mapped[int]
+
+    phase: Mapped[str]
+    reason: Mapped[str | None]
+    message: Mapped[str | None]
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    fruitless: Mapped[int] = mapped_column(server_default=text("0"))
+    """Attempts in a row that ended without a newer checkpoint."""
+    worker: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime] = _now()
+
+    progress: Mapped[dict[str, Any] | None]
+    checkpoint_step: Mapped[int | None]
+    result: Mapped[dict[str, Any] | None]
+    event_number: Mapped[int] = mapped_column(server_default=text("0"))
+    mlflow_run_id: Mapped[str | None]
+
+    created_at: Mapped[datetime] = _now()
+    queued_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class ExperimentJobRow(Base):
+    """An experiment's job under its key in the plan, such as ``distilled-0``."""
+
+    __tablename__ = "experiment_jobs"
+    __table_args__ = (Index(None, "job_id"),)
+
+    experiment_id: Mapped[UUID] = mapped_column(ForeignKey("experiments.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int]
+    role: Mapped[str | None]
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"))
+    reused: Mapped[bool]
+
+
+class ModelRow(Base):
+    __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("owner", "name"),)
+
+    id: Mapped[UUID] = _id()
+    owner: Mapped[str]
+    name: Mapped[str]
+    created_at: Mapped[datetime] = _now()
+
+
+class ModelVersionRow(Base):
+    """``files`` maps each file of the model folder to ``{"sha256", "size"}``; ``digest`` covers them."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (
+        UniqueConstraint("model_id", "number"),
+        UniqueConstraint("model_id", "job_id"),
+    )
+
+    id: Mapped[UUID] = _id()
+    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"))
+    number: Mapped[int]
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"))
+    digest: Mapped[str]
+    files: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = _now()
+
+
+class JobInputRow(Base):
+    """Where the model folder at ``path`` of the run directory comes from: a job, or a stored model."""
+
+    __tablename__ = "job_inputs"
+    __table_args__ = (
+        CheckConstraint("(source_job_id IS NULL) <> (model_version_id IS NULL)", name="one_source"),
+        Index(None, "source_job_id"),
+    )
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    source_job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id"))
+    model_version_id: Mapped[UUID | None] = mapped_column(ForeignKey("model_versions.id"))
+
+
+class AttemptRow(Base):
+    """One claim of a job by one worker; kept for ever, with how it ended."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str]
+    started_at: Mapped[datetime] = _now()
+    ended_at: Mapped[datetime | None]
+    ended_as: Mapped[str | None]
+    """``succeeded``, ``cancelled`` or a `FailureKind`."""
+    exit_status: Mapped[int | None]
+    message: Mapped[str | None]
+
+
+class EventRow(Base):
+    __tablename__ = "events"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int | None]
+    type: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    at: Mapped[datetime] = _now()
+
+
+class MetricRow(Base):
+    """A metric point. ``projected_at`` is set once the tracking server holds it."""
+
+    __tablename__ = "metrics"
+    __table_args__ = (
+        Index("ix_metrics_pending", "job_id", postgresql_where=text("projected_at IS NULL")),
+    )
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    value: Mapped[float]
+    at: Mapped[datetime]
+    projected_at: Mapped[datetime | None]
+
+
+class ArtifactRow(Base):
+    """A file of an attempt, published: its content is in the artefact store under ``sha256``."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id", "attempt"], ["attempts.job_id", "attempts.number"]),
+        Index(None, "job_id", "step"),
+    )
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    step: Mapped[int | None] = mapped_column(Integer)
+    """Set on the files of a checkpoint."""
+    created_at: Mapped[datetime] = _now()
