@@ -1,0 +1,1 @@
+"""From confusion matrices to a verdict that people can read. Torch-free: numpy, Pillow, jinja2."""
