@@ -1,0 +1,1 @@
+"""Reading datasets: scanning folders into manifests, decoding, augmenting, ordering batches."""
