@@ -5,7 +5,6 @@ A class that is neither in the truth nor in the prediction has no score and is l
 a class that is in one of them only scores 0, precision and recall included.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,13 +53,6 @@ def score(confusion: Confusion) -> Scores:
 def mean_iou(confusion: Confusion) -> float:
     """Mean IoU over the classes that are in the truth or in the prediction; errors as `score`."""
     return score(confusion).miou
-
-
-def class_scores(scores: Scores, names: tuple[str, ...]) -> Iterator[tuple[str, float]]:
-    """``(name, IoU)`` of every class that has one, ready to be logged under its name."""
-    for name, value in zip(names, scores.iou, strict=True):
-        if value is not None:
-            yield name, value
 
 
 def _checked(confusion: Confusion) -> NDArray[np.float64]:
