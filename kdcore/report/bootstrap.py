@@ -48,8 +48,8 @@ class PairedDelta:
 
 
 def paired_delta(
-    baseline_SICC: Counts,  # noqa: N803 (shape suffix)
-    distilled_SICC: Counts,  # noqa: N803
+    baseline: Counts,
+    distilled: Counts,
     *,
     rng: np.random.Generator,
     confidence: float = 0.95,
@@ -59,21 +59,21 @@ def paired_delta(
 
     Both arrays are (S, I, C, C): pair, image, truth, prediction.
     """
-    pairs, images = baseline_SICC.shape[:2]
-    before, after = _Tally(baseline_SICC), _Tally(distilled_SICC)
+    pairs, images = baseline.shape[:2]
+    before, after = _Tally(baseline), _Tally(distilled)
     everything = np.ones((1, images))
-    estimate_SK = (after.scores(everything) - before.scores(everything))[:, 0]
+    estimate = (after.scores(everything) - before.scores(everything))[:, 0]
     drawn = rng.multinomial(images, np.full(images, 1 / images), size=replicates).astype(float)
-    delta_SRK = after.scores(drawn) - before.scores(drawn)
-    replicate_RK = np.einsum("rs,srk->rk", _seed_weights(pairs, replicates, rng), delta_SRK)
+    delta = after.scores(drawn) - before.scores(drawn)
+    replicate = np.einsum("rs,srk->rk", _seed_weights(pairs, replicates, rng), delta)
 
-    seen = np.append(images, (baseline_SICC.sum(axis=(0, 3)) > 0).sum(axis=0))
-    image_variance = _nan_variance(delta_SRK.mean(axis=0))
-    seed_variance = estimate_SK.var(axis=0, ddof=1) / pairs if pairs > 1 else 0 * image_variance
+    seen = np.append(images, (baseline.sum(axis=(0, 3)) > 0).sum(axis=0))
+    image_variance = _nan_variance(delta.mean(axis=0))
+    seed_variance = estimate.var(axis=0, ddof=1) / pairs if pairs > 1 else 0 * image_variance
     intervals = [
         _interval(
-            estimate_SK[:, k].mean(),
-            replicate_RK[:, k],
+            estimate[:, k].mean(),
+            replicate[:, k],
             parts=((image_variance[k], seen[k] - 1), (seed_variance[k], pairs - 1)),
             confidence=confidence,
         )
@@ -90,14 +90,14 @@ def paired_delta(
 class _Tally:
     """All that IoU needs of the confusions: hits and union per class, (S, I, C) each."""
 
-    def __init__(self, confusions_SICC: Counts) -> None:  # noqa: N803
-        counts = np.asarray(confusions_SICC, dtype=np.float64)
+    def __init__(self, confusions: Counts) -> None:
+        counts = np.asarray(confusions, dtype=np.float64)
         self.hits = np.diagonal(counts, axis1=2, axis2=3)
         self.union = counts.sum(axis=2) + counts.sum(axis=3) - self.hits
 
-    def scores(self, weights_RI: Floats) -> Floats:  # noqa: N803
+    def scores(self, weights: Floats) -> Floats:
         """(S, R, 1 + C): mIoU, then IoU per class; NaN where there is nothing to score."""
-        hits, union = weights_RI @ self.hits, weights_RI @ self.union
+        hits, union = weights @ self.hits, weights @ self.union
         present = union > 0
         iou = np.divide(hits, union, out=np.zeros_like(hits), where=present)
         classes = present.sum(axis=2)
@@ -113,11 +113,11 @@ def _seed_weights(pairs: int, replicates: int, rng: np.random.Generator) -> Floa
     return np.asarray(1 / pairs + np.sqrt(pairs / (pairs - 1)) * (drawn - 1 / pairs))
 
 
-def _nan_variance(values_RK: Floats) -> Floats:  # noqa: N803
+def _nan_variance(values: Floats) -> Floats:
     """Variance of every column over its finite rows; 0 where fewer than two are finite."""
-    finite = np.isfinite(values_RK)
+    finite = np.isfinite(values)
     count = finite.sum(axis=0)
-    values = np.where(finite, values_RK, 0.0)
+    values = np.where(finite, values, 0.0)
     mean = values.sum(axis=0) / np.maximum(count, 1)
     squares = np.where(finite, (values - mean) ** 2, 0.0)
     return np.asarray(squares.sum(axis=0) / np.maximum(count - 1, 1))

@@ -1,21 +1,37 @@
-"""Is the distilled student better than the same student trained without its teachers?"""
+"""Is the distilled student better than the same student trained without its teachers?
 
+The rules, on the confidence interval of Δ mIoU = distilled minus baseline (`bootstrap`):
+
+- ``better``: the interval lies wholly above 0; ``worse``: wholly below 0.
+- ``no_better``: it contains 0 and stays within ± margin (0.01 mIoU, that is 1 point).
+- ``not_enough_evidence``: it contains 0 and is wider than that.
+- None: there is no pair of a baseline and a distilled student of equal seed.
+
+Gap recovered is (S_kd - S) / (T - S): baseline S, distilled S_kd, and T the best teacher; None
+unless T - S > 0.005, since a fraction of nearly nothing says nothing.
+"""
+
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from kdcore.report.scores import PerClass
+from kdcore.report.bootstrap import Interval, PairedDelta, paired_delta
+from kdcore.report.scores import PerClass, score
+from kdcore.report.wording import Answer, Entry, Facts, notes, sentence
 from kdcore.spec.base import Spec
 from kdcore.spec.job import Role
 
-Answer = Literal["better", "no_better", "worse", "not_enough_evidence"]
-
 MARGIN = 0.01
 """An effect whose interval stays within ± this many mIoU (a fraction of 1) is no effect."""
+
+LEAST_GAP = 0.005
+"""A teacher must lead the baseline by more than this mIoU for a recovered gap to mean anything."""
 
 
 class Latency(Spec):
@@ -36,14 +52,14 @@ class Latency(Spec):
 class Measured:
     """What was measured of one contestant.
 
-    ``confusions_ICC``: one (C, C) confusion matrix per image, rows truth, columns prediction, the
+    ``confusions``: one (C, C) confusion matrix per image, rows truth, columns prediction, the
     images in the same order for every contestant. ``latency`` has the fields of `Latency`.
     """
 
     role: Role
     name: str
     seed: int | None
-    confusions_ICC: NDArray[np.integer[Any]]  # noqa: N815 (shape suffix)
+    confusions: NDArray[np.integer[Any]]
     parameters: int
     size_bytes: int
     flops: int | None = None
@@ -89,8 +105,8 @@ class Delta(Spec):
     """Distilled minus baseline, mean over the seeds, with its confidence interval."""
 
     miou: float
-    low: float
-    high: float
+    low: float | None = Field(description="None with a single image")
+    high: float | None
     confidence: float
     replicates: int
     per_class: tuple[ClassDelta, ...]
@@ -122,8 +138,165 @@ def judge(
     confidence: float = 0.95,
     replicates: int = 2000,
 ) -> Verdict:
-    """The verdict over all contestants.
+    """The verdict over all contestants, by the rules above.
 
-    Raises: ValueError when contestants do not share images and classes, or a seed stands twice.
+    ``unlabelled_used``: the distilled students saw images that the baseline could not use.
+    Raises: ValueError when contestants were not measured on the same images and classes, when a
+    role has a seed twice, or when there is no pixel to score.
     """
-    raise NotImplementedError
+    _check(measured, classes)
+    rows = tuple(_scored(one) for one in measured)
+    seeds = _paired_seeds(measured)
+    delta = _delta(measured, seeds, rng=rng, confidence=confidence, replicates=replicates)
+    baseline = _mean_of(rows, "baseline", seeds) if delta else None
+    gap = _gap_recovered(rows, delta, baseline) if delta and baseline is not None else None
+    truth = measured[0].confusions.sum(axis=2)
+    facts = Facts(
+        entries=tuple(Entry(r.role, r.name, r.seed, r.miou, r.parameters) for r in rows),
+        classes=tuple(classes),
+        class_images=tuple(int(images) for images in (truth > 0).sum(axis=0)),
+        split=split,
+        images=len(truth),
+        pairs=len(seeds),
+        answer=_answer(delta.miou, margin) if delta else None,
+        delta=delta,
+        baseline_miou=baseline,
+        gap_recovered=gap,
+        margin=margin,
+        confidence=confidence,
+        unlabelled_used=unlabelled_used,
+    )
+    return Verdict(
+        sentence=sentence(facts),
+        verdict=facts.answer,
+        split=split,
+        images=facts.images,
+        classes=facts.classes,
+        contestants=rows,
+        summary=_summary(rows),
+        delta=_shown(delta, facts.classes, confidence, replicates) if delta else None,
+        gap_recovered=gap,
+        notes=notes(facts),
+    )
+
+
+def _check(measured: Sequence[Measured], classes: Sequence[str]) -> None:
+    if not measured:
+        raise ValueError("nothing was measured")
+    first = measured[0]
+    truth = first.confusions.sum(axis=2)
+    for one in measured:
+        if one.confusions.shape != (len(truth), len(classes), len(classes)):
+            raise ValueError(
+                f"{one.name}: confusions of shape {one.confusions.shape}, expected "
+                f"{(len(truth), len(classes), len(classes))} (images, classes, classes)"
+            )
+        if not np.array_equal(one.confusions.sum(axis=2), truth):
+            raise ValueError(f"{one.name} and {first.name} were not measured on the same masks")
+    counted = Counter((one.role, one.seed) for one in measured if one.role in _PAIR)
+    if twice := [key for key, times in counted.items() if times > 1]:
+        raise ValueError(f"more than one {twice[0][0]} with seed {twice[0][1]}")
+
+
+_PAIR: tuple[Role, Role] = ("baseline", "distilled")
+
+
+def _scored(one: Measured) -> ContestantScores:
+    scores = score(one.confusions.sum(axis=0))
+    return ContestantScores(
+        name=one.name,
+        role=one.role,
+        seed=one.seed,
+        miou=scores.miou,
+        iou=scores.iou,
+        dice=scores.dice,
+        precision=scores.precision,
+        recall=scores.recall,
+        pixel_accuracy=scores.pixel_accuracy,
+        parameters=one.parameters,
+        flops=one.flops,
+        size_bytes=one.size_bytes,
+        latency_ms=None if one.latency is None else Latency.model_validate(one.latency),
+    )
+
+
+def _paired_seeds(measured: Sequence[Measured]) -> list[int | None]:
+    """Seeds of which there is a baseline and a distilled student, in the order of the baselines.
+
+    Contestants without a seed pair with each other.
+    """
+    distilled = {one.seed for one in measured if one.role == "distilled"}
+    return [one.seed for one in measured if one.role == "baseline" and one.seed in distilled]
+
+
+def _delta(
+    measured: Sequence[Measured],
+    seeds: Sequence[int | None],
+    *,
+    rng: np.random.Generator,
+    confidence: float,
+    replicates: int,
+) -> PairedDelta | None:
+    if not seeds:
+        return None
+    confusions = {(one.role, one.seed): one.confusions for one in measured}
+    baseline, distilled = (np.stack([confusions[role, seed] for seed in seeds]) for role in _PAIR)
+    return paired_delta(baseline, distilled, rng=rng, confidence=confidence, replicates=replicates)
+
+
+def _mean_of(rows: Sequence[ContestantScores], role: Role, seeds: Sequence[int | None]) -> float:
+    return fmean(row.miou for row in rows if row.role == role and row.seed in seeds)
+
+
+def _answer(interval: Interval, margin: float) -> Answer:
+    if interval.low is None or interval.high is None:
+        return "not_enough_evidence"
+    if interval.low > 0:
+        return "better"
+    if interval.high < 0:
+        return "worse"
+    narrow = max(-interval.low, interval.high) <= margin
+    return "no_better" if narrow else "not_enough_evidence"
+
+
+def _gap_recovered(
+    rows: Sequence[ContestantScores], delta: PairedDelta, baseline: float
+) -> float | None:
+    teachers = [row.miou for row in rows if row.role == "teacher"]
+    gap = max(teachers, default=0.0) - baseline
+    return delta.miou.estimate / gap if gap > LEAST_GAP else None
+
+
+def _summary(rows: Sequence[ContestantScores]) -> dict[Role, RoleSummary]:
+    """Per role; not over different models that are side by side only to be looked at."""
+    by_role: dict[Role, list[ContestantScores]] = {}
+    for row in rows:
+        by_role.setdefault(row.role, []).append(row)
+    return {
+        role: RoleSummary(
+            miou_mean=fmean(row.miou for row in group),
+            miou_std=stdev(row.miou for row in group) if len(group) > 1 else None,
+            seeds=len(group),
+        )
+        for role, group in by_role.items()
+        if role != "model" or len(group) == 1 or all(row.seed is not None for row in group)
+    }
+
+
+def _shown(delta: PairedDelta, classes: Sequence[str], confidence: float, replicates: int) -> Delta:
+    return Delta(
+        miou=delta.miou.estimate,
+        low=delta.miou.low,
+        high=delta.miou.high,
+        confidence=confidence,
+        replicates=replicates,
+        per_class=tuple(
+            ClassDelta(
+                name=name,
+                delta=interval.estimate if interval else None,
+                low=interval.low if interval else None,
+                high=interval.high if interval else None,
+            )
+            for name, interval in zip(classes, delta.per_class, strict=True)
+        ),
+    )
