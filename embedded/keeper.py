@@ -106,7 +106,7 @@ def _tie_to(keeper: int) -> Callable[[], None]:
 
 
 def _reap(pid: int, *, block: bool = False) -> int | None:
-    """Collects every ended child, adopted ones too; returns the exit status of `pid` if it ended."""
+    """Collects every ended child, adopted too; returns the exit status of `pid` if it ended."""
     status = None
     with contextlib.suppress(ChildProcessError):
         while status is None or not block:
