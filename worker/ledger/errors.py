@@ -4,10 +4,11 @@
 
     LedgerError
     ├── NotFound            no such thing, or it belongs to somebody else
-    ├── InvalidReference    the request names a dataset, model or class that cannot be used
+    ├── InvalidReference    the request names a dataset, model or cursor that cannot be used
     ├── IdempotencyMismatch the Idempotency-Key was used with another body
     ├── NotAllowedNow       the state of the thing forbids the action
-    └── Fenced              the attempt no longer holds the job: discard what it brought
+    ├── Fenced              the attempt no longer holds the job: discard what it brought
+    └── LedgerUnavailable   Postgres is away or too busy: nothing was decided, try again
 """
 
 
@@ -37,4 +38,8 @@ class NotAllowedNow(LedgerError):
 
 
 class Fenced(LedgerError):
+    pass
+
+
+class LedgerUnavailable(LedgerError):
     pass

@@ -81,7 +81,10 @@ class RevisionRow(Base):
 
 
 class ExperimentRow(Base):
-    """``spec`` never changes. The phase of an experiment is read off its jobs."""
+    """``spec`` never changes. The phase of an experiment is read off its jobs.
+
+    A job that several experiments share goes on until each of them has ``cancel_requested``.
+    """
 
     __tablename__ = "experiments"
     __table_args__ = (
@@ -97,11 +100,15 @@ class ExperimentRow(Base):
     revision_id: Mapped[UUID] = mapped_column(ForeignKey("dataset_revisions.id"))
     idempotency_key: Mapped[str | None]
     request_digest: Mapped[str]
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = _now()
 
 
 class JobRow(Base):
     """One unit of work, shared by every experiment that needs it.
+
+    Whoever locks several jobs does so in the order (depth, digest, id), so sources come before what
+    they feed and no two transactions wait for each other.
 
     ``attempt`` is the fencing token: it grows with each claim, and every write of a worker is
     guarded by it. ``event_number`` numbers the job's events without a gap, under the row's lock.
@@ -110,6 +117,7 @@ class JobRow(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(f"phase IN ({_PHASES})", name="phase"),
+        CheckConstraint("depth >= 0", name="depth"),
         CheckConstraint("(phase = 'running') = (lease_until IS NOT NULL)", name="lease"),
         Index(
             "uq_jobs_live_digest", "owner", "digest", unique=True,
@@ -120,6 +128,7 @@ class JobRow(Base):
             postgresql_where=text("phase = 'queued'"),
         ),
         Index("ix_jobs_lease", "lease_until", postgresql_where=text("phase = 'running'")),
+        Index("ix_jobs_open_run", "id", postgresql_where=text("NOT run_closed AND attempt > 0")),
         Index(None, "owner", "created_at", "id"),
     )  # fmt: skip
 
@@ -129,6 +138,8 @@ class JobRow(Base):
     digest: Mapped[str]
     superseded: Mapped[bool] = mapped_column(server_default=text("false"))
     """Somebody asked for the same work again with ``force``; it is no longer offered for reuse."""
+    depth: Mapped[int]
+    """Length of the longest way from a job without sources; the same for every job of this digest."""
     spec: Mapped[dict[str, Any]]
     revision_id: Mapped[UUID] = mapped_column(ForeignKey("dataset_revisions.id"))
     queue: Mapped[str]
@@ -137,11 +148,12 @@ class JobRow(Base):
     phase: Mapped[str]
     reason: Mapped[str | None]
     message: Mapped[str | None]
+    failure: Mapped[dict[str, Any] | None]
     cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
 
     attempt: Mapped[int] = mapped_column(server_default=text("0"))
     fruitless: Mapped[int] = mapped_column(server_default=text("0"))
-    """Attempts in a row that ended without a newer checkpoint."""
+    """Failed attempts since the newest checkpoint; interrupted ones are not counted."""
     worker: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime] = _now()
@@ -151,6 +163,8 @@ class JobRow(Base):
     result: Mapped[dict[str, Any] | None]
     event_number: Mapped[int] = mapped_column(server_default=text("0"))
     mlflow_run_id: Mapped[str | None]
+    run_closed: Mapped[bool] = mapped_column(server_default=text("false"))
+    """The tracking server knows how the job ended."""
 
     created_at: Mapped[datetime] = _now()
     queued_at: Mapped[datetime | None]
@@ -230,6 +244,8 @@ class AttemptRow(Base):
     """``succeeded``, ``cancelled`` or a `FailureKind`."""
     exit_status: Mapped[int | None]
     message: Mapped[str | None]
+    relayed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """Bytes of the attempt's `events.jsonl` the ledger holds: a batch sent twice is taken once."""
 
 
 class EventRow(Base):

@@ -1,0 +1,72 @@
+"""Cancelling is a flag on a running job, which its worker obeys, and immediate on any other."""
+
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from worker.ledger.errors import NotAllowedNow, NotFound
+from worker.ledger.locking import locked
+from worker.ledger.propagation import cancel_dependents
+from worker.ledger.reading import get_job
+from worker.ledger.states import TERMINAL, Action, Phase
+from worker.ledger.tables import JobRow
+from worker.ledger.transitions import transition, write_event
+from worker.ledger.views import JobView
+
+CANCELLED = "cancelled"
+
+
+def cancel_job(session: Session, *, owner: str, id: UUID) -> JobView:
+    """Cancels the job, for every experiment that needs it, and the jobs that wait for it.
+
+    Raises NotFound, and NotAllowedNow when the job has ended.
+    """
+    job = session.scalar(locked().where(JobRow.id == id, JobRow.owner == owner))
+    if job is None:
+        raise NotFound(f"no job {id}")
+    if job.phase in TERMINAL:
+        raise NotAllowedNow(f"the job has {_ended(job.phase)}")
+    request_cancel(session, job)
+    cancel_dependents(session, job.id)
+    return get_job(session, owner=owner, id=id)
+
+
+def request_cancel(session: Session, job: JobRow) -> None:
+    """``job`` is locked and has not ended."""
+    if job.phase == Phase.RUNNING:
+        _flag(session, job)
+    else:
+        transition(
+            session,
+            Action.CANCEL,
+            job_id=job.id,
+            phase=Phase(job.phase),
+            values={"reason": CANCELLED},
+            data={"reason": CANCELLED},
+        )
+
+
+def _flag(session: Session, job: JobRow) -> None:
+    if job.cancel_requested:
+        return
+    session.execute(
+        update(JobRow)
+        .where(JobRow.id == job.id)
+        .values(cancel_requested=True, event_number=JobRow.event_number + 1)
+        .execution_options(synchronize_session=False)
+    )
+    write_event(
+        session,
+        job_id=job.id,
+        number=job.event_number + 1,
+        attempt=job.attempt,
+        type="job.cancel_requested",
+        data={},
+    )
+
+
+def _ended(phase: str) -> str:
+    return {Phase.SUCCEEDED: "succeeded", Phase.FAILED: "failed"}.get(
+        Phase(phase), "been cancelled"
+    )
