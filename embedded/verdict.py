@@ -1,0 +1,72 @@
+"""The verdict (`report/verdict.json`) as a table on the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+ROLES = {"teacher": "teacher", "baseline": "student, alone", "distilled": "student, distilled"}
+
+
+def print_verdict(verdict: Mapping[str, Any], console: Console) -> None:
+    """Who was measured, what the teachers gave per class, and the sentence that says it."""
+    console.print(_contestants(verdict))
+    if verdict["delta"]:
+        console.print(_gains(verdict))
+    console.print(Text(verdict["sentence"], style="bold"))
+    recovered = verdict["gap_recovered"]
+    if recovered is not None:
+        console.print(f"Gap to the teacher recovered: {recovered:.0%}", highlight=False)
+    for note in verdict.get("notes", ()):
+        console.print(Text(f"Note: {note}"))
+
+
+def _contestants(verdict: Mapping[str, Any]) -> Table:
+    table = Table(title=f"On the {verdict['split']} split", title_justify="left")
+    table.add_column("model")
+    table.add_column("seed", justify="right")
+    table.add_column("mIoU", justify="right")
+    for name in verdict["classes"]:
+        table.add_column(name, justify="right")
+    for heading in ("parameters", "GFLOPs", "p50 ms"):
+        table.add_column(heading, justify="right")
+    for one in verdict["contestants"]:
+        latency = one["latency_ms"]
+        table.add_row(
+            ROLES.get(one["role"], one["name"]),
+            "" if one["seed"] is None else str(one["seed"]),
+            _score(one["miou"]),
+            *(_score(value) for value in one["iou"]),
+            f"{one['parameters'] / 1e6:.2f} M",
+            "-" if one["flops"] is None else f"{one['flops'] / 1e9:.2f}",
+            "-" if latency is None else f"{latency['p50']:.1f}",
+        )
+    return table
+
+
+def _gains(verdict: Mapping[str, Any]) -> Table:
+    delta = verdict["delta"]
+    title = f"Distilled minus alone, IoU points, {delta['confidence']:.0%} interval"
+    table = Table(title=title, title_justify="left")
+    table.add_column("class")
+    table.add_column("difference", justify="right")
+    table.add_column("from", justify="right")
+    table.add_column("to", justify="right")
+    table.add_row("mean", *(_points(value) for value in _interval(delta, "miou")), style="bold")
+    for one in delta["per_class"]:
+        table.add_row(one["class"], *(_points(value) for value in _interval(one, "delta")))
+    return table
+
+
+def _interval(row: Mapping[str, Any], key: str) -> tuple[float | None, float | None, float | None]:
+    return row[key], row["low"], row["high"]
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:+.2f}"
