@@ -1,0 +1,38 @@
+"""``python -m api``: serve the API until it is told to stop."""
+
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from api.app import create_app
+from api.log import configure
+from api.settings import Settings
+
+SHUTDOWN_SECONDS = 5
+"""Event streams do not end by themselves; they are cut after this."""
+
+
+def main() -> int:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        # pydantic's own text shows the input, which may hold a password.
+        for item in error.errors(include_input=False, include_url=False):
+            field = "_".join(str(part).upper() for part in item["loc"])
+            sys.stderr.write(f"KD_{field}: {item['msg']}\n" if field else f"{item['msg']}\n")
+        return 2
+    configure(settings.log_format)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        log_level="info",
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The application: settings in, routes and their guards out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from api import handlers
+from api.openapi import describe
+from api.plain_errors import CommonHeaders, PlainErrorsToProblems
+from api.registration import Registrar
+from api.resources import (
+    comparisons,
+    datasets,
+    experiments,
+    job_events,
+    job_files,
+    jobs,
+    models,
+    schemas,
+    service,
+)
+from api.settings import Settings
+from worker.artifacts import FolderStore
+from worker.ledger.session import Ledger
+
+RESOURCES = (datasets, experiments, comparisons, jobs, job_events, job_files, models, schemas)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API over one database and one artefact folder. Connects to nothing yet."""
+    ledger = Ledger(settings.database_url.get_secret_value(), pool_size=settings.api_pool_size)
+    store = FolderStore(settings.artifacts_dir)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        ledger.close()
+
+    app = FastAPI(
+        title="Stillhouse",
+        version=version("stillhouse"),
+        description="Knowledge distillation of semantic-segmentation models, with a verdict.",
+        lifespan=lifespan,
+        middleware=[
+            Middleware(CommonHeaders),
+            Middleware(PlainErrorsToProblems),
+            Middleware(
+                TrustedHostMiddleware,
+                allowed_hosts=list(settings.allowed_hosts()),
+                www_redirect=False,
+            ),
+            Middleware(RequestBodyLimitMiddleware, max_body_size=settings.api_max_body),
+        ],
+    )
+    app.state.settings = settings
+    app.state.ledger = ledger
+    app.state.store = store
+    app.state.registrar = Registrar(settings, ledger, store)
+    handlers.install(app)
+    v1 = APIRouter(prefix="/v1")
+    for resource in RESOURCES:
+        v1.include_router(resource.router)
+    app.include_router(v1)
+    app.include_router(service.router)
+    describe(app)
+    return app

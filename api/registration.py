@@ -1,0 +1,67 @@
+"""Registering a dataset: validate its files, store them, then make the revision known."""
+
+import threading
+from pathlib import Path
+
+import structlog
+
+from api.problems import Refusal, Slug
+from api.roots import resolve_root, stays_below_one
+from api.scanning import scan
+from api.settings import Settings
+from kdcore.spec import DatasetManifest, DatasetSource
+from worker.artifacts import ArtifactStore
+from worker.ledger import datasets
+from worker.ledger.datasets import Revision
+from worker.ledger.session import Ledger
+
+log = structlog.get_logger()
+
+
+class Registrar:
+    """One for each process; at most ``settings.scans`` registrations run at a time."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, store: ArtifactStore) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._store = store
+        self._slots = threading.BoundedSemaphore(settings.scans)
+
+    def register(self, source: DatasetSource, *, owner: str) -> tuple[Revision, bool]:
+        """The revision that holds exactly these files, and whether it is new.
+
+        Raises:
+            Refusal: the root is not allowed, files are bad, or too many scans run already.
+        """
+        root = resolve_root(source.root, self._settings.dataset_roots)
+        source = source.model_copy(update={"root": str(root)})
+        if not self._slots.acquire(blocking=False):
+            raise Refusal(Slug.BUSY, "Other datasets are being validated; try again.")
+        try:
+            manifest = scan(source, self._settings.scanner, seconds=self._settings.scan_seconds)
+            self._store_files(manifest, root)
+        finally:
+            self._slots.release()
+        # Files first: a revision that is known always has its content.
+        with self._ledger.unit_of_work() as session:
+            revision, created = datasets.register(
+                session, owner=owner, source=source, manifest=manifest
+            )
+        log.info(
+            "dataset.registered", dataset=source.name, revision=revision.number, created=created
+        )
+        return revision, created
+
+    def _store_files(self, manifest: DatasetManifest, root: Path) -> None:
+        for entry in manifest.files():
+            path = root / entry.path
+            try:
+                # A link may have been put in its place since the scan.
+                allowed = stays_below_one(path, self._settings.dataset_roots)
+                found = self._store.put(path) if allowed else None
+            except (FileNotFoundError, PermissionError, IsADirectoryError):
+                found = None
+            if found is None or (found.sha256, found.size) != (entry.sha256, entry.size):
+                raise Refusal(
+                    Slug.DATASET_CHANGED, f"{entry.path} changed while it was being registered."
+                )

@@ -1,0 +1,48 @@
+"""What is not about anybody's things: health, the meaning of problems, the front door."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from api.dependencies import CurrentLedger, CurrentSettings
+from api.problems import PROBLEMS, Slug, failures, problem_response
+from api.readiness import check
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/", include_in_schema=False)
+def front_door() -> Response:
+    return RedirectResponse("/docs")
+
+
+@router.get("/healthz")
+def healthz() -> dict[str, str]:
+    """The process lives; says nothing about what it depends on."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", responses=failures(Slug.UNAVAILABLE))
+def readyz(ledger: CurrentLedger, settings: CurrentSettings) -> Response:
+    """The database answers, its schema is current, and the artefact folder takes files."""
+    checks = check(ledger, settings.artifacts_dir)
+    shown: dict[str, Any] = {name: result.to_json() for name, result in checks.items()}
+    if all(result.ok for result in checks.values()):
+        return JSONResponse({"status": "ready", "checks": shown})
+    failed = ", ".join(name for name, result in checks.items() if not result.ok)
+    return problem_response(
+        Slug.UNAVAILABLE, f"Not ready: {failed}.", instance="/readyz", extra={"checks": shown}
+    )
+
+
+@router.get("/problems/{slug}")
+def explain_problem(slug: Slug) -> dict[str, Any]:
+    """What a problem's `type` means."""
+    row = PROBLEMS[slug]
+    return {
+        "type": f"/problems/{slug}",
+        "status": row.status,
+        "title": row.title,
+        "meaning": row.meaning,
+    }
