@@ -55,8 +55,8 @@ def claim(
 ) -> Claim | None:
     """Takes the next job of ``queues`` for ``worker``, or None when there is none that may start.
 
-    The order is priority, then the time of queueing. Rows that other claims hold are skipped, so two
-    workers never wait for each other and never get the same attempt.
+    The order is priority, then the time of queueing. Rows that other claims hold are skipped, so
+    two workers never wait for each other and never get the same attempt.
     """
     job = session.scalar(_next_job(queues))
     if job is None:
@@ -92,11 +92,11 @@ def claim(
 def queue_depth(session: Session) -> dict[str, int]:
     """Queued jobs of each queue that has any."""
     rows = session.execute(
-        select(JobRow.queue, func.count())
+        select(JobRow.queue, func.count().label("depth"))
         .where(JobRow.phase == Phase.QUEUED)
         .group_by(JobRow.queue)
     )
-    return {queue: count for queue, count in rows}
+    return {row.queue: row.depth for row in rows}
 
 
 def lease_end(seconds: float) -> Any:

@@ -1,4 +1,4 @@
-"""What the ledger refuses. These errors know no HTTP; `api` maps each class to a status in one table.
+"""What the ledger refuses. These errors know no HTTP; one table in `api` maps each to a status.
 
 ::
 

@@ -46,7 +46,7 @@ def finish(
     failure = _failure(job, outcome, files)
     if failure is not None:
         return _fail(session, job, failure, exit_status)
-    return _succeed(session, job, outcome, files, exit_status, verdict)
+    return _succeed(session, job, outcome, exit_status, verdict)
 
 
 def rescue(session: Session, *, limit: int = 100) -> list[UUID]:
@@ -98,7 +98,6 @@ def _succeed(
     session: Session,
     job: JobRow,
     outcome: Outcome,
-    files: Mapping[str, FileRef],
     exit_status: int | None,
     verdict: Mapping[str, Any] | None,
 ) -> Phase:

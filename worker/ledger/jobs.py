@@ -1,4 +1,4 @@
-"""What happens to a job: the worker's side (each write guarded by job id and attempt) and cancelling."""
+"""What happens to a job: cancelling, and the worker's side, guarded by job id and attempt."""
 
 from worker.ledger.cancelling import cancel_job
 from worker.ledger.claiming import Checkpoint, Claim, claim, queue_depth

@@ -63,7 +63,7 @@ class ModelDetail:
 
 
 def resolve(session: Session, *, owner: str, ref: str, field: str | None = None) -> ModelVersion:
-    """The version that ``models:/name/3`` or ``models:/name@latest`` names; else InvalidReference."""
+    """What ``models:/name/3`` or ``models:/name@latest`` names; raises InvalidReference."""
     match = _REFERENCE.fullmatch(ref)
     if match is None:
         expected = "write `models:/name/3` or `models:/name@latest`"
@@ -133,7 +133,7 @@ def register_versions(session: Session, *, job_id: UUID, experiment_id: UUID | N
 
 
 def model_name(experiment: str, key: str, role: str | None) -> str:
-    """``nuclei-distilled`` for the job ``distilled-0`` of ``nuclei``: seeds are versions of one model."""
+    """``nuclei-distilled`` for ``distilled-0`` of ``nuclei``: seeds are versions of one model."""
     return f"{experiment}-{key if role == 'teacher' else _SEED.sub('', key)}"
 
 

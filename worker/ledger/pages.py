@@ -34,7 +34,7 @@ def newest_first(
     cursor: str | None,
     limit: int,
 ) -> Select[Any]:
-    """``query`` from behind the cursor on, with one row more than the page to know if it goes on."""
+    """``query`` from behind the cursor on, with one row more than the page: does it go on?"""
     if cursor is not None:
         query = query.where(_before(created_at, id, cursor))
     return query.order_by(created_at.desc(), id.desc()).limit(limit + 1)

@@ -1,4 +1,4 @@
-"""What the tracking server does not hold yet. The ledger is the truth; the server is a copy of it."""
+"""What the tracking server does not hold yet: it is a copy, the ledger is the truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class PendingRun:
 
 
 def pending(session: Session, *, limit: int) -> list[PendingRun]:
-    """Started jobs with points to bring, or with an end to tell; at most ``limit`` points in all."""
+    """Started jobs with points to bring or an end to tell; at most ``limit`` points in all."""
     jobs = session.scalars(select(JobRow).where(JobRow.id.in_(_open(limit)))).all()
     views = {view.id: view for view in job_views(session, jobs)}
     links = _first_links(session, list(views))

@@ -285,7 +285,7 @@ def _jobs_ahead(session: Session, queued: Sequence[JobRow]) -> dict[UUID, int]:
         .subquery()
     )
     rows = session.execute(select(ranked).where(ranked.c.id.in_([row.id for row in queued])))
-    return {id: ahead for id, ahead in rows}
+    return {row.id: row.ahead for row in rows}
 
 
 def _percentage(row: JobRow) -> float | None:
@@ -293,7 +293,8 @@ def _percentage(row: JobRow) -> float | None:
         return 100.0
     if row.progress is None or not row.progress["steps"]:
         return None
-    return min(100.0, max(0.0, 100.0 * row.progress["step"] / row.progress["steps"]))
+    done: float = 100.0 * row.progress["step"] / row.progress["steps"]
+    return min(100.0, max(0.0, done))
 
 
 def _remaining(row: JobRow) -> float | None:

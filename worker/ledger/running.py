@@ -1,4 +1,4 @@
-"""What the holder of a job writes while it runs. Every function raises Fenced once the job is lost."""
+"""What the holder of a job writes while it runs. Once the job is lost, all of it raises Fenced."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -86,8 +86,8 @@ def publish(
 ) -> None:
     """Makes stored files of this attempt visible; saying it again changes nothing.
 
-    With ``step``, ``files`` is one complete checkpoint. A newer one than any before is what the next
-    attempt starts from, and it forgives the failed attempts before it.
+    With ``step``, ``files`` is one complete checkpoint. A newer one than any before is what the
+    next attempt starts from, and it forgives the failed attempts before it.
     """
     job = hold(session, job_id=job_id, attempt=attempt)
     record_files(session, job_id=job_id, attempt=attempt, files=files, step=step)

@@ -62,8 +62,8 @@ class Ledger:
     def unit_of_work(self) -> Iterator[Session]:
         """One transaction: committed at the end of the block, rolled back when it raises.
 
-        Raises LedgerUnavailable when Postgres is away, restarts or is too busy; a value that Postgres
-        cannot hold, such as a NUL character, is an InvalidReference.
+        Raises LedgerUnavailable when Postgres is away, restarts or is too busy; a value that
+        Postgres cannot hold, such as a NUL character, is an InvalidReference.
         """
         with _translated(), self._sessions() as session:
             yield session

@@ -52,8 +52,9 @@ TRANSITIONS: Final[dict[tuple[Phase, Action], Phase]] = {
 class AfterFailure:
     """What follows from an attempt that ended this way.
 
-    ``limit`` is the number of such attempts in a row *without a newer checkpoint between them* after
-    which the job fails; 0 means that it fails at once, None that it is tried again without end.
+    ``limit`` is the number of such attempts *without a newer checkpoint between them* after which
+    the job fails; 0 means that it fails at once, None that it is tried again without end. Attempts
+    of all kinds together, but for those without a limit, end at `FRUITLESS_LIMIT`.
     ``delay_seconds`` is doubled with each attempt in that row, up to 60 s.
     """
 

@@ -259,7 +259,7 @@ class _Placing:
             self.session.execute(insert(JobInputRow), rows)
 
     def _live(self, job: PlannedJob) -> JobRow | None:
-        """Locked until the end of the transaction, so that it cannot end or be cancelled meanwhile."""
+        """Locked to the end of the transaction, so it cannot end or be cancelled meanwhile."""
         return self.session.scalar(
             locked().where(*_offered(self.owner), JobRow.digest == job.digest)
         )
@@ -333,7 +333,7 @@ def _write_submitted(session: Session, experiment_id: UUID, placed: Mapping[str,
 
 
 def _raise_priority(session: Session, placed: Mapping[str, _Placed], priority: int) -> None:
-    """A shared job is as urgent as the most urgent experiment that needs it. The rows are locked."""
+    """A shared job is as urgent as the most urgent experiment that needs it."""
     shared = [job.id for job in placed.values() if not job.created and job.phase not in TERMINAL]
     if shared:
         session.execute(

@@ -1,7 +1,7 @@
-"""All tables. A row is changed only by the functions of this package; there are no relationships to load."""
+"""All tables. Only the functions of this package change a row; there are no relationships."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
@@ -36,7 +36,7 @@ _PHASES = ", ".join(f"'{phase}'" for phase in Phase)
 
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB,
         str: Text,
@@ -139,7 +139,7 @@ class JobRow(Base):
     superseded: Mapped[bool] = mapped_column(server_default=text("false"))
     """Somebody asked for the same work again with ``force``; it is no longer offered for reuse."""
     depth: Mapped[int]
-    """Length of the longest way from a job without sources; the same for every job of this digest."""
+    """Length of the longest way from a job without sources; follows from the digest."""
     spec: Mapped[dict[str, Any]]
     revision_id: Mapped[UUID] = mapped_column(ForeignKey("dataset_revisions.id"))
     queue: Mapped[str]
@@ -197,7 +197,7 @@ class ModelRow(Base):
 
 
 class ModelVersionRow(Base):
-    """``files`` maps each file of the model folder to ``{"sha256", "size"}``; ``digest`` covers them."""
+    """``files`` maps the files of the model folder to ``{"sha256", "size"}``."""
 
     __tablename__ = "model_versions"
     __table_args__ = (
@@ -216,7 +216,7 @@ class ModelVersionRow(Base):
 
 
 class JobInputRow(Base):
-    """Where the model folder at ``path`` of the run directory comes from: a job, or a stored model."""
+    """The model folder at ``path`` of the run directory comes from a job or is a stored model."""
 
     __tablename__ = "job_inputs"
     __table_args__ = (

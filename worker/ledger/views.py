@@ -10,7 +10,7 @@ from worker.ledger.states import Phase
 
 @dataclass(frozen=True)
 class JobView:
-    """A job; ``key``, ``role`` and ``reused`` are filled where it is part of an experiment shown."""
+    """``key``, ``role`` and ``reused`` are filled where the job is shown with its experiment."""
 
     id: UUID
     kind: str
