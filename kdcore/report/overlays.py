@@ -16,8 +16,8 @@ Pixels = NDArray[np.uint8]
 PANEL_WIDTH = 320
 """Panels are scaled to this width in pixels, so that captions fit and files stay small."""
 
-_ALPHA, _BACKGROUND_ALPHA = 0.62, 0.18
-_GAP, _CAPTION = 8, 30
+_ALPHA, _BACKGROUND_ALPHA = 0.72, 0.18
+_GAP, _CAPTION, _FONT = 8, 34, 19
 _INK, _PAPER, _QUIET = (240, 243, 247), (30, 34, 41), (178, 187, 199)
 _HATCH, _HATCH_GROUND = (112, 118, 128), (170, 176, 184)
 
@@ -147,18 +147,19 @@ def _blend(
 def _strip(panels: Sequence[tuple[str, Image.Image]], scores: Mapping[str, float]) -> Image.Image:
     width = PANEL_WIDTH
     height = max(1, round(panels[0][1].height * width / panels[0][1].width))
-    strip = Image.new("RGB", (len(panels) * (width + _GAP) - _GAP, height + _CAPTION), color=_PAPER)
+    total = len(panels) * (width + _GAP) + _GAP, height + _CAPTION + _GAP
+    strip = Image.new("RGB", total, color=_PAPER)
     draw = ImageDraw.Draw(strip)
-    font = ImageFont.load_default(size=15)
+    font = ImageFont.load_default(size=_FONT)
     for index, (title, panel) in enumerate(panels):
-        left = index * (width + _GAP)
+        left = _GAP + index * (width + _GAP)
         # Large panels were blended at full size: averaging keeps thin classes visible.
         strip.paste(panel.resize((width, height), Image.Resampling.BOX), (left, _CAPTION))
         score = f"{100 * scores[title]:.1f} %" if title in scores else ""
         room = width - (draw.textlength(score, font=font) + 12 if score else 0)
-        draw.text((left, 6), _fit(draw, title, font, room), fill=_INK, font=font)
+        draw.text((left, 5), _fit(draw, title, font, room), fill=_INK, font=font)
         if score:
-            draw.text((left + width, 6), score, fill=_QUIET, font=font, anchor="ra")
+            draw.text((left + width, 5), score, fill=_QUIET, font=font, anchor="ra")
     return strip
 
 

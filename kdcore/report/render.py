@@ -46,14 +46,14 @@ def to_markdown(verdict: Verdict, *, title: str = "Verdict") -> str:
 
 
 def _shown(verdict: Verdict) -> dict[str, object]:
-    word, colon, rest = verdict.sentence.partition(": ")
+    word, colon, rest = verdict.sentence.replace(" %", "\N{NO-BREAK SPACE}%").partition(": ")
     headed = verdict.verdict is not None and colon != ""
     axis_and_effects = view.effects(verdict)
     costs = view.costs(verdict)
     return {
         "verdict": verdict,
         "word": word if headed else None,
-        "rest": rest if headed else verdict.sentence,
+        "rest": _ASIDE.split(rest if headed else word + colon + rest, maxsplit=1),
         "tone": _TONES.get(verdict.verdict or "", "open"),
         "pairs": _pairs(verdict),
         "tiles": view.tiles(verdict),
@@ -64,6 +64,9 @@ def _shown(verdict: Verdict) -> dict[str, object]:
         "conditions": sorted({cost.conditions for cost in costs if cost.conditions}),
     }
 
+
+_ASIDE = re.compile(r"(\([^()]*\))")
+"""The interval in parentheses, which the page prints more quietly."""
 
 _TONES = {"better": "better", "worse": "worse"}
 
@@ -82,10 +85,6 @@ def _data_uri(image: Image.Image) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _percent(value: float | None) -> str:
-    return view.NOTHING if value is None else f"{100 * value:.1f}"
-
-
 def _escape_markdown(text: object) -> str:
     """Class names and file names may hold anything: no markup, no table or line breaks."""
     flat = re.sub(r"\s+", " ", str(text))
@@ -101,7 +100,7 @@ def _environment(*, html: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=_percent, md=_escape_markdown, role=view.role_name)
+    environment.filters.update(percent=view.hundredfold, md=_escape_markdown, role=view.role_name)
     return environment
 
 

@@ -20,6 +20,7 @@ MODELS_MAX = 4
 """So many models of an evaluation get bars of their own, the best ones; tables list them all."""
 
 NOTHING = "\N{EN DASH}"
+_NBSP = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Tile:
-    """A key figure: ``before`` → ``value``."""
+    """A key figure; ``bar`` is a length in percent."""
 
     title: str
     value: str
+    unit: str
     detail: str
     tone: Tone | None = None
     bar: float | None = None
@@ -129,8 +131,8 @@ def costs(verdict: Verdict) -> tuple[Cost, ...]:
         rows.append(
             Cost(
                 label=label if role != "model" or not name else name,
-                parameters=_scaled(group[0].parameters),
-                flops=NOTHING if group[0].flops is None else _scaled(group[0].flops),
+                parameters=_scaled(group[0].parameters).strip(),
+                flops=NOTHING if group[0].flops is None else _scaled(group[0].flops).strip(),
                 size=f"{_scaled(group[0].size_bytes)}B",
                 latency=NOTHING if latency is None else _milliseconds(latency.p50),
                 conditions="" if latency is None else _conditions(latency),
@@ -150,28 +152,43 @@ def tiles(verdict: Verdict) -> tuple[Tile, ...]:
         found.append(
             Tile(
                 "Gain in mIoU",
-                f"{points(delta.miou, signed=True)} points",
+                points(delta.miou, signed=True),
+                "points",
                 f"{100 * delta.confidence:g} % interval {_range(delta.low, delta.high)}",
                 tone,
             )
         )
     if student is not None and (before := by_style.get("baseline")) is not None:
         found.append(
-            Tile("Distilled student", student.miou_text, f"without distillation {before.miou_text}")
+            Tile(
+                "Distilled student",
+                student.miou_text,
+                "mIoU",
+                f"baseline {before.miou_text}",
+            )
         )
     else:
-        found += [Tile(one.label, one.miou_text, "mIoU") for one in by_style.values()]
+        found += [
+            Tile(one.label, one.miou_text, "mIoU", f"on the {verdict.split} split")
+            for one in by_style.values()
+        ]
     if verdict.gap_recovered is not None and teacher is not None:
         gap = verdict.gap_recovered
         found.append(
             Tile(
-                "Gap to the teacher recovered",
-                f"{points(gap, signed=gap < 0).split('.')[0]} %",
-                f"teacher {teacher.miou_text}",
+                "Gap recovered",
+                f"{points(round(gap, 2)).removesuffix('.0')} %",
+                "",
+                f"of the way to the teacher, {teacher.miou_text}",
                 bar=100 * min(1.0, max(0.0, gap)),
             )
         )
     return (*found, *_lighter(verdict))
+
+
+def hundredfold(value: float | None) -> str:
+    """``0.8123`` as ``81.2``."""
+    return NOTHING if value is None else f"{100 * value:.1f}"
 
 
 def role_name(row: ContestantScores) -> str:
@@ -261,31 +278,31 @@ def _lighter(verdict: Verdict) -> list[Tile]:
     best = max(teachers, key=lambda row: row.miou)
     pair = f"{_scaled(students[0].parameters)} of {_scaled(best.parameters)} parameters"
     size = _ratio(best.parameters, students[0].parameters, ("smaller", "larger"))
-    found = [Tile("Size", size, pair)]
+    found = [Tile("Size", *size, pair)]
     slow, fast = best.latency_ms, _typical(students)
     if slow is not None and fast is not None and _conditions(slow) == _conditions(fast):
         pair = f"{_milliseconds(fast.p50)} against {_milliseconds(slow.p50)}"
-        found.append(Tile("Speed", _ratio(slow.p50, fast.p50, ("faster", "slower")), pair))
+        found.append(Tile("Speed", *_ratio(slow.p50, fast.p50, ("faster", "slower")), pair))
     return found
 
 
-def _ratio(teacher: float, student: float, words: tuple[str, str]) -> str:
+def _ratio(teacher: float, student: float, words: tuple[str, str]) -> tuple[str, str]:
     if teacher <= 0 or student <= 0:
-        return NOTHING
+        return NOTHING, ""
     high, low, word = max(teacher, student), min(teacher, student), words[teacher < student]
-    return f"{high / low:.1f}\N{MULTIPLICATION SIGN} {word}"
+    return f"{high / low:.1f}\N{MULTIPLICATION SIGN}", word
 
 
 def _scaled(number: float) -> str:
     """``6_569_581`` as ``6.57 M``: three significant digits and a decimal prefix."""
     for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= 0.9995 * limit:
-            return f"{_three(number / limit)} {prefix}"
-    return f"{number:.0f} "
+            return f"{_three(number / limit)}{_NBSP}{prefix}"
+    return f"{number:.0f}{_NBSP}"
 
 
 def _milliseconds(value: float) -> str:
-    return f"{_three(value)} ms"
+    return f"{_three(value)}{_NBSP}ms"
 
 
 def _three(value: float) -> str:
