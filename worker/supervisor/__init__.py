@@ -1,0 +1,1 @@
+"""The execution: claims jobs, lays out their run directories, starts and watches trainers."""

@@ -1,0 +1,253 @@
+"""One attempt at one job, from its claim to its end."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import structlog
+
+from kdcore.spec import FailureKind, Outcome, rundir
+from worker.artifacts import ArtifactStore, StorageFull, StorageUnavailable
+from worker.ledger.files import FileRef
+from worker.ledger.jobs import Claim, Directive, finish
+from worker.ledger.session import Ledger
+from worker.settings import WorkerSettings
+from worker.supervisor.clock import boottime
+from worker.supervisor.ending import classify, read_verdict, store_files
+from worker.supervisor.failing import AttemptFailed
+from worker.supervisor.heart import Heart
+from worker.supervisor.layout import Layout
+from worker.supervisor.lease import Lease, LeaseLost
+from worker.supervisor.oom import oom_kills
+from worker.supervisor.relay import Relay
+from worker.supervisor.trainer import Trainer
+from worker.supervisor.writer import Writer
+
+log = structlog.get_logger()
+LOOK_SECONDS = 0.1
+STORE_TRIES = 4
+SECRET_PREFIXES = ("KD_", "PG", "AWS_", "MLFLOW_")
+
+
+class Ask(Enum):
+    """Why a trainer is asked to leave before its end."""
+
+    CANCEL = "cancel"
+    STOP = "stop"
+
+
+@dataclass
+class _Ending:
+    """What `finish` will be told."""
+
+    outcome: Outcome
+    exit_status: int | None = None
+    files: dict[str, FileRef] = field(default_factory=dict)
+    verdict: dict[str, Any] | None = None
+
+
+class Attempt:
+    """`run` in a thread of its own; `ask` from any. Whatever happens, no process of it is left."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        run: Path,
+        *,
+        sent_at: float,
+        ledger: Ledger,
+        store: ArtifactStore,
+        layout: Layout,
+        settings: WorkerSettings,
+    ) -> None:
+        """``sent_at``: when the claim was sent to the ledger, on the lease's clock."""
+        self.claim = claim
+        self.directory = run
+        self._store = store
+        self._layout = layout
+        self._settings = settings
+        self._lease = Lease(fence_seconds=settings.self_fence_seconds, sent_at=sent_at)
+        self._writer = Writer(ledger, self._lease)
+        self._relay = Relay(
+            run,
+            job_id=claim.job_id,
+            attempt=claim.attempt,
+            writer=self._writer,
+            store=store,
+            lease_seconds=settings.lease_seconds,
+        )
+        self._look = Event()
+        self._heart = Heart(
+            self._writer,
+            job_id=claim.job_id,
+            attempt=claim.attempt,
+            interval_seconds=settings.heartbeat_seconds,
+            lease_seconds=settings.lease_seconds,
+            alive=self._is_alive,
+            on_beat=self._on_beat,
+            on_lost=self._look.set,
+        )
+        self._asked: Ask | None = None
+        self._trainer: Trainer | None = None
+        self._moved_at = sent_at
+        self._log = log.bind(job=str(claim.job_id), attempt=claim.attempt)
+
+    def ask(self, ask: Ask) -> None:
+        """Have the trainer write a checkpoint and leave."""
+        self._asked = self._asked or ask
+        self._look.set()
+
+    def run(self) -> bool:
+        """Train and tell the ledger. Whether the run directory is worth a look: no clean end."""
+        self._log.info("job.claimed", kind=self.claim.kind)
+        self._heart.start()
+        try:
+            ending = self._end()
+            self._finish(ending)
+        except LeaseLost as lost:
+            self._log.warning("attempt.discarded", reason=str(lost))
+            return True
+        finally:
+            if self._trainer is not None:
+                self._trainer.kill()
+            self._heart.stop()
+        return ending.outcome.status == "failed"
+
+    def _end(self) -> _Ending:
+        try:
+            return self._train()
+        except AttemptFailed as error:
+            interrupted = error.failure.kind is FailureKind.INTERRUPTED
+            return _Ending(
+                Outcome(status="interrupted" if interrupted else "failed", failure=error.failure),
+                exit_status=self._trainer.kill() if self._trainer else None,
+            )
+
+    def _train(self) -> _Ending:
+        self._layout.lay_out(self.directory, self.claim, check=self._check)
+        killed_before = oom_kills()
+        self._trainer = Trainer(
+            [*self._settings.trainer, str(self.directory)],
+            log=self.directory / rundir.LOG,
+            fence_seconds=self._settings.self_fence_seconds,
+            environment=_environment(os.environ, slots=self._settings.cpu_slots),
+        )
+        self._log.info("trainer.started", pid=self._trainer.pid)
+        exit_status = self._watch(self._trainer)
+        self._log.info("trainer.ended", exit_status=exit_status)
+        self._check_lease()
+        self._relay.drain()
+        outcome = classify(
+            self.directory,
+            exit_status,
+            asked=self._asked is not None,
+            out_of_memory=oom_kills() != killed_before,
+        )
+        return _Ending(
+            outcome,
+            exit_status=exit_status,
+            verdict=read_verdict(self.directory, outcome),
+            files=self._store_files(outcome),
+        )
+
+    def _watch(self, trainer: Trainer) -> int:
+        """Its exit status. Raises LeaseLost; AttemptFailed (`TRAINER_HUNG`, `TRAINER_GARBLED`)."""
+        heard_bytes, heard_at = 0, boottime()
+        next_turn = 0.0
+        kill_at: float | None = None
+        while (exit_status := trainer.poll()) is None:
+            self._check_lease()
+            now = boottime()
+            if now >= next_turn:
+                self._obey(self._relay.turn())
+                next_turn = now + self._settings.relay_seconds
+            if self._relay.heard_bytes() != heard_bytes:
+                heard_bytes, heard_at = self._relay.heard_bytes(), now
+            if self._asked is not None and kill_at is None:
+                self._log.info("trainer.asked_to_leave", why=self._asked.value)
+                trainer.terminate()
+                kill_at = now + self._settings.grace_seconds
+            if kill_at is not None and now >= kill_at:
+                self._log.warning("trainer.ignores_sigterm")
+                return trainer.kill()
+            silent_seconds = now - heard_at
+            if kill_at is None and silent_seconds > self._settings.step_deadline_seconds:
+                raise AttemptFailed(
+                    FailureKind.TRAINER_HUNG, f"the trainer said nothing for {silent_seconds:.0f} s"
+                )
+            self._look.wait(LOOK_SECONDS)
+            self._look.clear()
+        return exit_status
+
+    def _store_files(self, outcome: Outcome) -> dict[str, FileRef]:
+        for tries_left in reversed(range(STORE_TRIES)):
+            self._check_lease()
+            try:
+                return store_files(self.directory, outcome, self._store)
+            except StorageFull as error:
+                raise AttemptFailed(FailureKind.DISK_FULL, error.message) from error
+            except StorageUnavailable as error:
+                if not tries_left:
+                    raise AttemptFailed(FailureKind.STORAGE_ERROR, error.message) from error
+                self._log.warning("store.waits", reason=error.message)
+                self._look.wait(self._settings.relay_seconds)
+        raise AssertionError("unreachable")
+
+    def _finish(self, ending: _Ending) -> None:
+        files = {**ending.files, **self._relay.last_log()}
+        phase = self._writer.insist(
+            lambda session: finish(
+                session,
+                job_id=self.claim.job_id,
+                attempt=self.claim.attempt,
+                outcome=ending.outcome,
+                files=files,
+                exit_status=ending.exit_status,
+                verdict=ending.verdict,
+            )
+        )
+        failure = ending.outcome.failure
+        self._log.info(
+            "attempt.finished",
+            phase=phase.value,
+            exit_status=ending.exit_status,
+            failure=failure.kind.value if failure else None,
+            reason=failure.message if failure else None,
+        )
+
+    def _check_lease(self) -> None:
+        self._moved_at = boottime()
+        self._lease.check()
+
+    def _check(self) -> None:
+        """Between two files of the layout."""
+        self._check_lease()
+        if self._asked is not None:
+            raise AttemptFailed(FailureKind.INTERRUPTED, "asked to stop before the trainer started")
+
+    def _is_alive(self) -> bool:
+        """A thread that hangs, in storage for example, must not hold the job for ever."""
+        return boottime() - self._moved_at < self._settings.step_deadline_seconds
+
+    def _on_beat(self, directive: Directive) -> None:
+        if self._trainer is not None:
+            self._trainer.feed()
+        self._obey(directive)
+
+    def _obey(self, directive: Directive) -> None:
+        if directive is Directive.CANCEL:
+            self.ask(Ask.CANCEL)
+
+
+def _environment(own: Mapping[str, str], *, slots: int) -> dict[str, str]:
+    """The trainer's environment: ours without what gives access to the database and the stores."""
+    threads = max(1, (os.cpu_count() or 1) // max(1, slots))
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        **{name: value for name, value in own.items() if not name.startswith(SECRET_PREFIXES)},
+        "PYTHONUNBUFFERED": "1",
+    }
