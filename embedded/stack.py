@@ -31,6 +31,10 @@ ENDINGS: Final = {
     "api": Ending(grace=10.0),
     "mlflow": Ending(grace=10.0),
 }
+_PYTHON: Final = {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    "PYTHONUNBUFFERED": "1",
+}
 PROBES: Final = {"api": "/readyz", "mlflow": "/health"}
 
 
@@ -40,8 +44,16 @@ class Stack:
     ``stopping`` set by anyone (a signal handler) ends every wait here with `Stopped`.
     """
 
-    def __init__(self, state: State, stopping: threading.Event, *, sink: Sink | None) -> None:
+    def __init__(
+        self,
+        state: State,
+        stopping: threading.Event,
+        *,
+        sink: Sink | None,
+        procfile: Path = ROOT / "Procfile",
+    ) -> None:
         self.state = state
+        self._procfile = procfile
         self._stopping = stopping
         self._sink = sink
         self._postgres = Postgres(state.folder / "postgres", sink=sink)
@@ -61,12 +73,12 @@ class Stack:
         self._postgres.ensure_database(LEDGER_DATABASE)
         self._postgres.ensure_database(MLFLOW_DATABASE)
         environment = self._environment()
-        commands = parse_procfile((ROOT / "Procfile").read_text()).processes
-        self._spawn("mlflow", commands["mlflow"], environment)
+        commands = parse_procfile(self._procfile.read_text()).processes
+        # It needs no migration of ours and takes longest, so it comes up while we migrate.
+        self._spawn("mlflow", commands.pop("mlflow"), self._mlflow_environment())
         self._migrate(environment)
         for name, command in commands.items():
-            if name not in self._processes:
-                self._spawn(name, command, environment)
+            self._spawn(name, command, environment)
         self.wait_ready("api")
         self.state.announce(self.running)
 
@@ -124,8 +136,7 @@ class Stack:
         folder = self.state.folder
         return {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-            "PYTHONUNBUFFERED": "1",
+            **_PYTHON,
             "KD_DATABASE_URL": self._postgres.url(LEDGER_DATABASE),
             "KD_WORK_DIR": str(_made(folder / "runs")),
             "KD_ARTIFACTS_DIR": str(_made(folder / "artifacts")),
@@ -133,8 +144,16 @@ class Stack:
             "KD_API_HOST": HOST,
             "KD_API_PORT": str(self._ports["api"]),
             "KD_MLFLOW_URL": self.running.mlflow,
+        }
+
+    def _mlflow_environment(self) -> dict[str, str]:
+        """Its own database and nothing of the ledger's."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("KD_")}
+        return {
+            **inherited,
+            **_PYTHON,
             "KD_MLFLOW_PORT": str(self._ports["mlflow"]),
-            "KD_MLFLOW_ARTIFACTS": str(_made(folder / "mlflow")),
+            "KD_MLFLOW_ARTIFACTS": str(_made(self.state.folder / "mlflow")),
             # In the environment and not on the command line, where everyone could read it.
             "MLFLOW_BACKEND_STORE_URI": self._postgres.url(MLFLOW_DATABASE),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -144,7 +163,7 @@ class Stack:
     def _migrate(self, environment: dict[str, str]) -> None:
         process = Kept(
             "migrate",
-            [sys.executable, "-m", "alembic", "-c", "migrations/alembic.ini", "upgrade", "head"],
+            [sys.executable, "-m", "alembic", "upgrade", "head"],
             log=self.state.log("migrate"),
             cwd=ROOT,
             environment=environment,
