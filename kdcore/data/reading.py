@@ -1,6 +1,7 @@
 """Decoding one image or mask file. No torch: the dataset scan runs where there is none."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,24 +18,24 @@ class Unreadable(Exception):
     """A file that is not a usable image or mask; the message says why."""
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_image(source: Path | BinaryIO) -> npt.NDArray[np.uint8]:
     """RGB image, (H, W, 3) uint8, turned upright by its EXIF orientation.
 
     Raises: Unreadable.
     """
-    with _opened(path) as image:
+    with _opened(source) as image:
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I"):
             return _from_16_bit(np.asarray(upright))
         return np.asarray(upright.convert("RGB"))
 
 
-def read_mask(path: Path) -> npt.NDArray[np.int32]:
+def read_mask(source: Path | BinaryIO) -> npt.NDArray[np.int32]:
     """Raw mask ids, (H, W) int32, exactly as stored: palette indices, 8 or 16 bit.
 
     Raises: Unreadable, also for colour masks, whose colours are not ids.
     """
-    with _opened(path) as image:
+    with _opened(source) as image:
         if image.mode not in _MASK_MODES:
             raise Unreadable(f"mask has mode {image.mode}; expected one channel of class ids")
         return np.asarray(image).astype(np.int32)
@@ -63,12 +64,12 @@ def count_ids(mask_HW: npt.NDArray[np.uint8], classes: int) -> tuple[npt.NDArray
 class _opened:
     """A decoded PIL image; every way in which decoding fails becomes `Unreadable`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, source: Path | BinaryIO) -> None:
+        self._source = source
 
     def __enter__(self) -> Image.Image:
         try:
-            image = Image.open(self._path, formats=FORMATS)
+            image = Image.open(self._source, formats=FORMATS)
             if image.width * image.height > PIXELS_MAX:
                 raise Unreadable(
                     f"{image.width}x{image.height} pixels; at most {PIXELS_MAX:,} are read"

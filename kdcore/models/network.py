@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdcore.models.segformer import build_segformer
 from kdcore.models.smp import build_smp
 from kdcore.spec.model import ModelSpec
 
@@ -69,8 +68,12 @@ def build_model(spec: ModelSpec, classes: int, *, field: str = "model") -> Segme
 
     Raises: SpecError, naming ``field``, for an unknown encoder, option or weights file.
     """
-    builder = build_segformer if spec.arch == "segformer" else build_smp
-    return SegmentationModel(builder(spec, classes, field), spec, classes)
+    if spec.arch == "segformer":
+        # transformers takes longer to import than torch: only who needs it waits for it.
+        from kdcore.models.segformer import build_segformer
+
+        return SegmentationModel(build_segformer(spec, classes, field), spec, classes)
+    return SegmentationModel(build_smp(spec, classes, field), spec, classes)
 
 
 class Features:

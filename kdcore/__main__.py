@@ -1,0 +1,5 @@
+"""``python -m kdcore`` is `kd`."""
+
+from kdcore.cli import main
+
+main()

@@ -1,0 +1,53 @@
+"""`kd run recipe.yaml` in a terminal: one bar a job, then the verdict."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from kdcore.report.terminal import to_table
+from kdcore.report.verdict import Verdict
+from kdcore.run.recipe import run_recipe
+from kdcore.spec import events
+from kdcore.spec.plan import PlannedJob
+
+
+def run_recipe_with_progress(recipe: Path, out: Path) -> None:
+    """Run a recipe, show its bars, print its verdict and where the report is. Raises: KdError."""
+    console = Console()
+    columns = (
+        TextColumn("{task.description:<16}"),
+        TextColumn("{task.fields[stage]:<10}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed:>6.0f}/{task.total:<6.0f}"),
+        TextColumn("{task.fields[miou]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bars = _Bars(progress)
+        report = run_recipe(recipe, out, told=bars.tell)
+    verdict = Verdict.model_validate_json((report / "verdict.json").read_bytes())
+    console.print(to_table(verdict))
+    console.print(f"[bold]{verdict.sentence}[/bold]")
+    for note in verdict.notes:
+        console.print(f"  {note}")
+    console.print(f"Report: {report / 'verdict.html'}")
+
+
+class _Bars:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def tell(self, job: PlannedJob, event: events.Event) -> None:
+        if job.key not in self._tasks:
+            self._tasks[job.key] = self._progress.add_task(job.key, stage="", miou="", total=1)
+        task = self._tasks[job.key]
+        if isinstance(event, events.Progress):
+            self._progress.update(
+                task, stage=event.stage, completed=event.step, total=max(1, event.steps)
+            )
+        elif isinstance(event, events.Metric) and "val/miou" in event.values:
+            self._progress.update(task, miou=f"val mIoU {event.values['val/miou']:.3f}")
+        elif isinstance(event, events.Warned):
+            self._progress.console.print(f"[yellow]{job.key}: {event.message}[/yellow]")

@@ -1,0 +1,97 @@
+"""A fit job: build, check, train, keep the best."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from kdcore import __version__
+from kdcore.data.samples import Samples
+from kdcore.distill.objective import Objective
+from kdcore.distill.teachers import load_teachers
+from kdcore.models.network import build_model
+from kdcore.models.store import ModelCard, save_model
+from kdcore.run import preflight
+from kdcore.run.events import EventLog
+from kdcore.run.watching import RunWatcher, score_values
+from kdcore.spec.dataset import DatasetManifest
+from kdcore.spec.job import FitJob
+from kdcore.spec.outcome import Outcome
+from kdcore.spec.rundir import DATASET, MODEL, MODEL_CARD, MODEL_WEIGHTS
+from kdcore.train.evaluate import evaluate
+from kdcore.train.trainer import Trainer
+
+
+def run_fit(
+    run: Path,
+    job: FitJob,
+    manifest: DatasetManifest,
+    *,
+    log: EventLog,
+    stop_requested: Callable[[], bool],
+    device: torch.device,
+) -> Outcome:
+    """Train as the job says, resuming if there is a checkpoint; leaves `model/`. Raises: KdError."""
+    watcher = RunWatcher(
+        log, stop_requested,
+        classes=manifest.classes, steps=job.train.steps, batch=job.train.batch,
+    )  # fmt: skip
+    watcher.stage("preparing")
+    root = run / DATASET
+    train, val = (Samples(root, manifest, manifest.splits[name]) for name in ("train", "val"))
+    preflight.check_pool(job, manifest)
+    pool = Samples(root, manifest, manifest.unlabelled) if job.unlabelled else None
+    for samples in (train, val, pool):
+        if samples is not None:
+            samples.check_presence()
+
+    # Baseline and distilled student of one seed start from the same weights: nothing random before.
+    torch.manual_seed(job.seed)
+    model = build_model(job.model, len(manifest.classes)).to(device)
+    teachers = load_teachers(run, job.teachers, device=device)
+    watcher.stage("preflight")
+    preflight.check_space(run, model)
+    preflight.check_teachers(teachers, manifest)
+    preflight.check_teacher_quality(job, teachers, val, device=device)
+    torch.manual_seed(job.seed)
+    objective = Objective(
+        job.objective, model, teachers,
+        ensemble_spec=job.ensemble,
+        steps=job.train.steps,
+        class_pixels=manifest.statistics["train"].class_pixels,
+    ).to(device)  # fmt: skip
+    preflight.check_first_batch(job, model, objective, train, pool, device=device)
+
+    trainer = Trainer(
+        model, objective, job.train, run=run, seed=job.seed, device=device, watcher=watcher
+    )
+    share = job.unlabelled.share if job.unlabelled else 0.0
+    best = trainer.fit(train, pool, val, share=share, workers=_workers(device))
+
+    assert best.state is not None, "the last step always evaluates"
+    model.net.load_state_dict(best.state)
+    watcher.stage("evaluating", job.train.steps)
+    metrics = score_values(evaluate(model, val, device=device), manifest.classes, prefix="val")
+    card = ModelCard(
+        model=job.model,
+        classes=manifest.classes,
+        dataset=job.dataset,
+        size=job.train.size,
+        step=best.step,
+        metrics=metrics,
+        kdcore=__version__,
+    )
+    save_model(model, card, run / MODEL)
+    return Outcome(
+        status="succeeded",
+        step=trainer.step,
+        metrics=metrics,
+        files=(MODEL_WEIGHTS, MODEL_CARD),
+    )
+
+
+def _workers(device: torch.device) -> int:
+    """Loader processes: a GPU must not wait for views; on the CPU they would only take cores away."""
+    if device.type != "cuda":
+        return 0
+    return min(8, torch.multiprocessing.cpu_count() - 1)

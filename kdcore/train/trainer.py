@@ -1,0 +1,226 @@
+"""The training loop."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kdcore.data.batches import Batch, batches
+from kdcore.data.samples import Samples
+from kdcore.distill.objective import Objective, Total
+from kdcore.errors import CheckpointCorrupt, Interrupted, NonFiniteLoss, OutOfMemory
+from kdcore.models.network import SegmentationModel
+from kdcore.report.scores import score
+from kdcore.spec.train import TrainSpec
+from kdcore.train.checkpoint import load_checkpoint, save_checkpoint
+from kdcore.train.ema import Ema
+from kdcore.train.evaluate import evaluate
+from kdcore.train.optimizer import build_optimizer, set_learning_rate
+
+METRICS_EVERY = 10
+"""Steps between two points of the training metrics."""
+
+
+class Watcher(Protocol):
+    """What the loop tells, and asks, whoever started it."""
+
+    def stop_requested(self) -> bool: ...
+    def trained(self, step: int, values: dict[str, float]) -> None: ...
+    def progressed(self, step: int) -> None: ...
+    def evaluated(self, step: int, confusions: Any) -> None: ...
+    def checkpointed(self, step: int, path: str) -> None: ...
+    def warned(self, code: str, message: str) -> None: ...
+
+
+@dataclass
+class Best:
+    """The weights with the highest val mIoU so far; what the run gives away in the end."""
+
+    miou: float = -1.0
+    step: int = 0
+    state: dict[str, Tensor] | None = None
+
+
+class Trainer:
+    """One network, one objective, one run directory. ``fit`` resumes where the last checkpoint stands."""
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        objective: Objective,
+        spec: TrainSpec,
+        *,
+        run: Path,
+        seed: int,
+        device: torch.device,
+        watcher: Watcher,
+    ) -> None:
+        self.model, self.objective, self.spec = model.to(device), objective.to(device), spec
+        self.run, self.seed, self.device, self.watcher = run, seed, device, watcher
+        self.optimizer = build_optimizer(model, objective.parameters(), spec)
+        self.ema = Ema(model.net, spec.ema) if spec.ema is not None else None
+        self.best = Best()
+        self.step = 0
+        self.rollbacks = 0
+        self.stale_evaluations = 0
+        self.half = precision_of(spec, device) == "bf16"
+
+    def fit(
+        self, train: Samples, pool: Samples | None, val: Samples, *, share: float, workers: int
+    ) -> Best:
+        """Train to the last step and return the best weights on ``val``.
+
+        Raises: Interrupted (after a checkpoint), NonFiniteLoss, DiskFull, OutOfMemory.
+        """
+        self._resume_or_start()
+        while self.step < self.spec.steps and not self._stale():
+            stream = batches(
+                train, pool, self.spec,
+                share=share, seed=self.seed, start=self.step, workers=workers,
+            )  # fmt: skip
+            try:
+                self._train_on(stream, val)
+            except NonFiniteLoss as error:
+                self._roll_back(error)
+        return self.best
+
+    def _train_on(self, stream: Any, val: Samples) -> None:
+        self.model.train()
+        for batch in stream:
+            total = self._step(batch.to(self.device))
+            self.step += 1
+            self._tell(total)
+            if self._due(self.spec.evaluate_every):
+                self._evaluate(val)
+            stopping = self.watcher.stop_requested()
+            if stopping or self._due(self.spec.checkpoint_every):
+                self._checkpoint()
+            if stopping:
+                raise Interrupted(f"stopped after step {self.step}, checkpoint written")
+            if self._stale():
+                return
+
+    def _step(self, batch: Batch) -> Total:
+        set_learning_rate(self.optimizer, self.spec, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+                total = self.objective(self.model, batch, self.step)
+            if not math.isfinite(total.loss.item()):
+                raise NonFiniteLoss(
+                    f"loss is {total.loss.item()} at step {self.step}: "
+                    + ", ".join(f"{name} {value.item():.4g}" for name, value in total.terms.items()),
+                    field="train.optimizer.lr",
+                    remedy="lower the learning rate or the weight of the term that grew",
+                )
+            total.loss.backward()
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(
+                str(error), field="train.batch", remedy="a smaller batch or crop"
+            ) from error
+        if self.spec.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_norm)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.model.net)
+        return total
+
+    def _evaluate(self, val: Samples) -> None:
+        """Val mIoU of the weights, and of their average; the better of the two may be the best."""
+        candidates = [self.model.net.state_dict()]
+        if self.ema is not None:
+            candidates.append(self.ema.state)
+        current = {name: value.clone() for name, value in candidates[0].items()}
+        scored = []
+        for state in candidates:
+            self.model.net.load_state_dict(state)
+            confusions = evaluate(self.model, val, device=self.device)
+            scored.append((score(confusions.sum(0)).miou, confusions, state))
+        self.model.net.load_state_dict(current)
+        miou, confusions, state = max(scored, key=lambda entry: entry[0])
+        self.watcher.evaluated(self.step, confusions)
+        if miou > self.best.miou:
+            kept = current if state is candidates[0] else state
+            self.best = Best(miou, self.step, {name: v.clone() for name, v in kept.items()})
+            self.stale_evaluations = 0
+        else:
+            self.stale_evaluations += 1
+
+    def _tell(self, total: Total) -> None:
+        if self.step % METRICS_EVERY == 0 or self.step == self.spec.steps:
+            values = {name: value.item() for name, value in total.terms.items()}
+            values["loss"] = total.loss.item()
+            values["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+            self.watcher.trained(self.step, values)
+        self.watcher.progressed(self.step)
+
+    def _due(self, every: int | str) -> bool:
+        assert isinstance(every, int), "a job's spec has its `auto` values resolved"
+        return self.step % every == 0 or self.step == self.spec.steps
+
+    def _stale(self) -> bool:
+        stop = self.spec.early_stop
+        return stop is not None and self.stale_evaluations >= stop.patience
+
+    def _resume_or_start(self) -> None:
+        state = load_checkpoint(self.run, device=self.device)
+        if state is not None:
+            self._restore(state)
+        else:
+            # The place to roll back to before the first regular checkpoint.
+            self._checkpoint()
+
+    def _roll_back(self, error: NonFiniteLoss) -> None:
+        """Once: the fault may have been the machine's. Again: it is the training's."""
+        rollbacks = self.rollbacks + 1
+        if rollbacks > 1:
+            raise error
+        state = load_checkpoint(self.run, device=self.device)
+        if state is None:
+            raise CheckpointCorrupt("no intact checkpoint to roll back to") from error
+        self._restore(state)
+        self.rollbacks = rollbacks
+        self.watcher.warned("rolled_back", f"{error.message}; back to step {self.step}")
+
+    def _checkpoint(self) -> None:
+        path = save_checkpoint(self.run, self.step, self._state())
+        self.watcher.checkpointed(self.step, path)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "model": self.model.net.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict() if self.ema is not None else None,
+            "best": {"miou": self.best.miou, "step": self.best.step, "state": self.best.state},
+            "rollbacks": self.rollbacks,
+            "stale_evaluations": self.stale_evaluations,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.model.net.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.best = Best(**state["best"])
+        self.rollbacks = state["rollbacks"]
+        self.stale_evaluations = state["stale_evaluations"]
+        torch.set_rng_state(state["rng"].cpu())
+        if state["cuda_rng"]:
+            torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda_rng"]])
+
+
+def precision_of(spec: TrainSpec, device: torch.device) -> str:
+    """`auto` is bf16 on a GPU that has it, fp32 elsewhere."""
+    if spec.precision != "auto":
+        return spec.precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
