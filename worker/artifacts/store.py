@@ -10,7 +10,7 @@ class ArtifactStore(Protocol):
     """Content-addressed files: what was once put never changes, equal names are equal bytes."""
 
     def put(self, path: Path) -> FileRef:
-        """Store the bytes ``path`` has now; durable when this returns. Doing it again changes nothing.
+        """Store the bytes ``path`` has now; durable when this returns. Again, it changes nothing.
 
         Raises `StorageFull`, `StorageUnavailable`; `OSError` if ``path`` itself cannot be read.
         """

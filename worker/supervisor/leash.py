@@ -6,13 +6,13 @@ Run as a script, without the rest of the package::
 
 Standard input is the lifeline: the supervisor writes a byte each time the ledger confirmed the
 lease. At its end (the supervisor is gone, however it died) or after SECONDS without a byte (the
-supervisor hangs, is stopped, or has lost the ledger) the leash kills the trainer and all it started.
+supervisor hangs, is stopped, or has lost the ledger) the leash ends the trainer and all it started.
 
 * SIGTERM is passed on to the trainer alone: its own helpers must live while it writes a checkpoint.
 * The leash is a subreaper, so processes that outlive the trainer become its children and are
   killed, also when they left the process group.
-* The trainer has PR_SET_PDEATHSIG: it dies with the leash. The signal is sent when the *thread* that
-  forked ends; the leash has one, which lives as long as it does.
+* The trainer has PR_SET_PDEATHSIG: it dies with the leash. The signal comes when the *thread* that
+  forked ends; the leash has one thread, which lives as long as it does.
 
 It ends as the trainer ended: with its exit status, or by its signal.
 """
