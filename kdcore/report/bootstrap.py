@@ -1,17 +1,23 @@
 """How sure is the gain? A paired bootstrap over images and seeds.
 
-A replicate draws the images with replacement, the same draw for every model, and the pairs of
-(baseline, distilled) runs of equal seed with replacement; it adds up the drawn confusions and takes
-the difference of the scores. Two things make the plain percentile interval honest at the sizes
-that people can afford (2 to 5 seeds, some dozen images), where it would cover 75 % and say 95 %:
+A replicate draws the images with replacement, the same draw for every model (that is the pairing),
+adds up the drawn confusions and takes the difference of the scores for every pair of a baseline and
+a distilled run of equal seed; then it weighs the pairs at random. Two things keep the interval
+honest at the sizes that people can afford, 2 to 5 seeds and some dozen images, where the plain
+percentile interval says 95 % and covers 75 %:
 
-- The drawn seeds' deviations are rescaled by sqrt(S/(S-1)) (Rao and Wu 1988): the plain bootstrap
-  of S runs underestimates their variance by (S-1)/S, by half for two.
+- The pairs get normal multipliers around 1/S instead of being drawn with replacement (a multiplier
+  bootstrap). Drawing two runs has but three outcomes and half of their variance; the multipliers
+  have exactly the variance of the mean, s²/S.
 - The percentile interval is stretched around the estimate by t(df)/z. df joins the I-1 degrees of
   freedom of the images and the S-1 of the seeds by their variances (Welch and Satterthwaite), so
   few seeds that disagree give a wide interval, and few seeds that agree do not.
 
-With one pair there are no seeds to draw: the interval then covers the choice of images only.
+On made-up worlds with a known gain, 95 % intervals cover 92 to 95 % with one seed or with three
+and more, and 87 to 93 % with two, which the verdict says (`tests/kdcore/report/test_bootstrap.py`).
+Giving the seeds' part its own t would cover 95 % there too, at up to three times the width.
+
+With one pair there is nothing to weigh: the interval then covers the choice of images only.
 """
 
 from dataclasses import dataclass
@@ -106,11 +112,12 @@ class _Tally:
 
 
 def _seed_weights(pairs: int, replicates: int, rng: np.random.Generator) -> Floats:
-    """(R, S), each row sums to 1; deviations from 1/S are rescaled, so a weight may be negative."""
+    """(R, S), each row sums to 1; a weighted mean varies by s²/S, and a weight may be negative."""
     if pairs == 1:
         return np.ones((replicates, 1))
-    drawn = rng.multinomial(pairs, np.full(pairs, 1 / pairs), size=replicates) / pairs
-    return np.asarray(1 / pairs + np.sqrt(pairs / (pairs - 1)) * (drawn - 1 / pairs))
+    normal = rng.standard_normal((replicates, pairs))
+    centred = normal - normal.mean(axis=1, keepdims=True)
+    return np.asarray(1 / pairs + centred / np.sqrt(pairs * (pairs - 1)))
 
 
 def _nan_variance(values: Floats) -> Floats:

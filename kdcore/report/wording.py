@@ -160,8 +160,8 @@ def _notes_on_pairs(facts: Facts) -> Iterator[str]:
         )
     elif facts.pairs < SEEDS_WANTED:
         yield (
-            f"{facts.pairs} seeds say little about the spread between training runs; the interval "
-            f"is widened for it, and {SEEDS_WANTED} or more would narrow it."
+            f"{facts.pairs} seeds say little about the spread between training runs: the interval "
+            f"is widened for it and may still be too narrow. {SEEDS_WANTED} or more would settle it."
         )
     if facts.answer == "not_enough_evidence" and facts.delta.seed_share is not None:
         seeds = facts.delta.seed_share > 0.5
