@@ -80,6 +80,8 @@ def _run(
     console.print(
         f"dataset   {revision['dataset']}@{revision['number']}: {images}", highlight=False
     )
+    # A recipe may name a dataset file, as `kd run` takes it; the service knows revisions.
+    experiment = {**experiment, "dataset": f"{revision['dataset']}@{revision['number']}"}
     accepted = api.submit(experiment, idempotency_key=str(uuid.uuid4()), force=force)
     console.print(
         f"submitted {accepted['name']}: {len(accepted['jobs'])} jobs, "

@@ -163,7 +163,7 @@ class Stack:
     def _migrate(self, environment: dict[str, str]) -> None:
         process = Kept(
             "migrate",
-            [sys.executable, "-m", "alembic", "upgrade", "head"],
+            [sys.executable, "-m", "worker.ledger.migrate"],
             log=self.state.log("migrate"),
             cwd=ROOT,
             environment=environment,

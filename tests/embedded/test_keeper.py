@@ -12,27 +12,47 @@ from embedded.errors import ServiceDied
 from embedded.process import Ending, Kept
 from tests.embedded.waiting import all_gone, until
 
-POLITE = "import signal, sys; signal.signal(15, lambda *_: sys.exit(7)); print('up', flush=True); signal.pause()"
-STUBBORN = (
-    "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True); signal.pause()"
-)
+POLITE = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print("up", flush=True)
+signal.pause()
+"""
+STUBBORN = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+signal.pause()
+"""
 # A child in a session of its own, which no process group reaches.
 BREEDING = """
 import os, signal, subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
+pause = "import signal; signal.pause()"
+child = subprocess.Popen([sys.executable, "-c", pause], start_new_session=True)
 print(os.getpid(), child.pid, flush=True)
+signal.pause()
+"""
+OWNER = """
+import os, signal, sys
+from pathlib import Path
+from embedded.process import Ending, Kept
+log, code, stop_first = sys.argv[1:]
+kept = Kept("child", [sys.executable, "-c", code], log=Path(log), cwd=Path("."),
+            environment=os.environ, ending=Ending(signal=0, grace=600))
+if stop_first == "True":
+    kept.ask_to_stop()
 signal.pause()
 """
 
 
-def kept(tmp_path: Path, code: str, ending: Ending = Ending()) -> Kept:
+def kept(tmp_path: Path, code: str, ending: Ending | None = None) -> Kept:
     return Kept(
         "child",
         [sys.executable, "-c", code],
         log=tmp_path / "child.log",
         cwd=tmp_path,
         environment=os.environ,
-        ending=ending,
+        ending=ending or Ending(),
     )
 
 
@@ -82,20 +102,11 @@ def test_kill_does_not_wait_for_the_grace(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop_first", [False, True], ids=["running", "while stopping"])
 def test_owner_killed_leaves_no_process(tmp_path: Path, stop_first: bool) -> None:
-    owner = f"""
-import os, sys, time
-from pathlib import Path
-from embedded.process import Ending, Kept
-kept = Kept("child", [sys.executable, "-c", {BREEDING!r}], log=Path({str(tmp_path / "child.log")!r}),
-            cwd=Path("."), environment=os.environ, ending=Ending(signal=0, grace=600))
-if {stop_first}:
-    kept.ask_to_stop()
-time.sleep(600)
-"""
-    process = subprocess.Popen([sys.executable, "-c", owner], start_new_session=True)
+    arguments = [str(tmp_path / "child.log"), BREEDING, str(stop_first)]
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, *arguments], start_new_session=True)
     pids = [int(word) for word in printed(tmp_path).split()]
-    process.kill()
-    process.wait()
+    owner.kill()
+    owner.wait()
     until(lambda: all_gone(pids))
 
 
