@@ -161,7 +161,8 @@ def _notes_on_pairs(facts: Facts) -> Iterator[str]:
     elif facts.pairs < SEEDS_WANTED:
         yield (
             f"{facts.pairs} seeds say little about the spread between training runs: the interval "
-            f"is widened for it and may still be too narrow. {SEEDS_WANTED} or more would settle it."
+            "is widened for it and may still be too narrow. Train with at least "
+            f"{SEEDS_WANTED} to be sure."
         )
     if facts.answer == "not_enough_evidence" and facts.delta.seed_share is not None:
         seeds = facts.delta.seed_share > 0.5
