@@ -23,7 +23,7 @@ from worker.supervisor.runs import run_directory, strip, sweep
 log = structlog.get_logger()
 BACKOFF_SECONDS = 0.5
 BACKOFF_SECONDS_MAX = 5.0
-LISTEN_SECONDS = 1.0
+LISTEN_SECONDS = 0.25
 SWEEP_SECONDS = 60.0
 
 
