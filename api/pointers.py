@@ -7,8 +7,8 @@ what is no key of it is no part of the path.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 Path = tuple[str | int, ...]
@@ -39,19 +39,12 @@ def locate(errors: Iterable[Mapping[str, Any]], document: Any) -> list[Located]:
     become one message, and a branch of another shape than the one that came is left out.
     """
     located = [_locate(error, document) for error in errors]
-    inside = {branch for item in located for branch in item.branches if item.path != branch}
     merged: dict[Path, Located] = {}
-    for item in located:
-        if item.path in item.branches and item.path in inside:
-            continue
-        first = merged.get(item.path)
-        if first is None:
-            merged[item.path] = item
-        elif item.message not in first.message.split("; or: "):
-            message = f"{first.message}; or: {item.message}"
-            merged[item.path] = Located(
-                first.path, first.type, message, first.input, first.branches, first.context
-            )
+    for path, alternatives in _by_path(located).items():
+        # Of the branches of a union those of the right shape know better what is wrong.
+        told = [item for item in alternatives if not item.type.endswith("_type")] or alternatives
+        messages = dict.fromkeys(item.message for item in told)
+        merged[path] = replace(told[0], message="; or: ".join(messages))
     return list(merged.values())
 
 
@@ -63,6 +56,20 @@ def pointer(path: Path) -> str:
 def dotted(path: Path) -> str:
     """``teachers.0.train``."""
     return ".".join(str(part) for part in path)
+
+
+def _by_path(located: Sequence[Located]) -> dict[Path, list[Located]]:
+    """Without the errors that only follow from another one below their path."""
+    above = {item.path[:length] for item in located for length in range(len(item.path))}
+    inside = {branch for item in located for branch in item.branches if item.path != branch}
+    grouped: dict[Path, list[Located]] = {}
+    for item in located:
+        of_another_shape = item.path in item.branches and item.path in inside
+        # A tuple counts only the items that were valid.
+        left_over = item.type == "too_short" and item.path in above
+        if not (of_another_shape or left_over):
+            grouped.setdefault(item.path, []).append(item)
+    return grouped
 
 
 def _locate(error: Mapping[str, Any], document: Any) -> Located:

@@ -159,7 +159,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """The answer for ``slug``; 503 and 507 carry Retry-After."""
+    """The answer for ``slug``; 503 and 507 carry Retry-After, 408 ends the connection."""
     row = PROBLEMS[slug]
     body = Problem(
         type=f"/problems/{slug}",
@@ -171,10 +171,13 @@ def problem_response(
         **(extra or {}),
     )
     retry = {"Retry-After": RETRY_AFTER_SECONDS} if row.status in (503, 507) else {}
+    # A sender that is too slow is not waited for. One that sends too much is, because a connection
+    # that is cut in the middle loses the answer too.
+    close = {"Connection": "close"} if row.status == 408 else {}
     return JSONResponse(
         body.model_dump(mode="json", exclude_none=True),
         row.status,
-        headers={"Cache-Control": "no-store", **retry, **(headers or {})},
+        headers={"Cache-Control": "no-store", **retry, **close, **(headers or {})},
         media_type=MEDIA_TYPE,
     )
 
