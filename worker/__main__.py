@@ -4,11 +4,12 @@ import signal
 import sys
 from threading import Event, Thread
 
-from worker.artifacts import FolderStore
+from worker.artifacts import ArtifactStore, FolderStore
 from worker.ledger.session import Ledger
 from worker.log import configure
 from worker.settings import WorkerSettings
 from worker.supervisor.supervisor import Supervisor
+from worker.tracking.environment import prepare
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 LOOK_SECONDS = 0.5
@@ -25,7 +26,7 @@ def main() -> int:
     supervisor = Supervisor(settings, ledger=ledger, store=store)
     thread = Thread(target=supervisor.run, name="supervisor")
     thread.start()
-    stopped = _start_tracking(settings, ledger)
+    stopped = _start_tracking(settings, ledger, store)
     try:
         asked = _wait_for_signal(thread)
         supervisor.stop()
@@ -43,14 +44,17 @@ def _wait_for_signal(thread: Thread) -> bool:
     return False
 
 
-def _start_tracking(settings: WorkerSettings, ledger: Ledger) -> Event:
+def _start_tracking(settings: WorkerSettings, ledger: Ledger, store: ArtifactStore) -> Event:
     """Set the event to stop it. Without an MLflow server nothing is started."""
     stopped = Event()
     if settings.mlflow_url is not None:
-        # Importing MLflow takes a second and 100 MB: only where it is used.
-        from worker.tracking import Projector
+        # Importing MLflow takes a second and 100 MB: only where it is used, and only then.
+        prepare()
+        from worker.tracking.projector import Projector
 
-        projector = Projector(settings.mlflow_url, settings.mlflow_experiment, ledger=ledger)
+        projector = Projector(
+            settings.mlflow_url, settings.mlflow_experiment, ledger=ledger, store=store
+        )
         Thread(target=projector.run, args=(stopped,), name="tracking", daemon=True).start()
     return stopped
 

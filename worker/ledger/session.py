@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, func, make_url, select, text
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -87,6 +87,22 @@ class Ledger:
         ):
             connection.execute(f"LISTEN {CHANNEL}")
             yield Listener(connection)
+
+    @contextmanager
+    def alone(self, purpose: str) -> Iterator[bool]:
+        """Whether no other process is in this block for ``purpose``; it never waits for one.
+
+        The right ends with the block, or with this connection.
+        """
+        with _translated(), self._engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            key = func.hashtext(purpose)
+            held = connection.scalar(select(func.pg_try_advisory_lock(key)))
+            try:
+                yield bool(held)
+            finally:
+                if held:
+                    connection.execute(select(func.pg_advisory_unlock(key)))
 
     def close(self) -> None:
         self._engine.dispose()
