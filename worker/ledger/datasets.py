@@ -7,6 +7,7 @@ from typing import TypeVarTuple
 from uuid import UUID
 
 from sqlalchemy import Row, Select, func, insert, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -189,7 +190,7 @@ def _newest(session: Session, ids: list[UUID]) -> dict[UUID, tuple[int, int, str
             RevisionRow.fingerprint,
         )
         .where(RevisionRow.dataset_id.in_(ids))
-        .distinct(RevisionRow.dataset_id)
+        .ext(distinct_on(RevisionRow.dataset_id))
         .order_by(RevisionRow.dataset_id, RevisionRow.number.desc())
     )
     return {id: (count, number, fingerprint) for id, count, number, fingerprint in ranked}

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, select, tuple_, union, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from worker.ledger.reading import job_views
@@ -116,7 +117,7 @@ def _first_links(session: Session, ids: Sequence[UUID]) -> dict[UUID, Any]:
         )
         .join(ExperimentRow, ExperimentRow.id == ExperimentJobRow.experiment_id)
         .where(ExperimentJobRow.job_id.in_(ids))
-        .distinct(ExperimentJobRow.job_id)
+        .ext(distinct_on(ExperimentJobRow.job_id))
         .order_by(ExperimentJobRow.job_id, ExperimentRow.created_at, ExperimentRow.id)
     )
     return {row.job_id: row for row in rows}
