@@ -5,7 +5,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query
-from fastapi.sse import EventSourceResponse
 from starlette.responses import JSONResponse, Response
 
 from api.bodies.base import ListBody
@@ -27,11 +26,11 @@ LastEventId = Annotated[
 
 @router.get(
     "/{job_id}/events",
-    response_class=EventSourceResponse,
+    response_class=Response,
     responses={
         200: {
-            "model": EventsBody,
             "description": "A stream that ends with the job; a page for `Accept: application/json`",
+            "model": EventsBody,
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The job is over and no event follows; an EventSource stops asking."},

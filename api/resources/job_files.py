@@ -68,8 +68,11 @@ def download_artifact(
 
 @router.get(
     "/{job_id}/logs",
-    response_class=PlainTextResponse,
-    responses={200: {"content": {"text/plain": {}}, "description": "The log"}, **FILE_FAILURES},
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The log"},
+        **FILE_FAILURES,
+    },
 )
 def get_log(
     job_id: JobId,

@@ -36,7 +36,7 @@ def readyz(ledger: CurrentLedger, settings: CurrentSettings) -> Response:
     )
 
 
-@router.get("/problems/{slug}")
+@router.get("/problems/{slug}", responses=failures(Slug.INVALID_PARAMETER))
 def explain_problem(slug: Slug) -> dict[str, Any]:
     """What a problem's `type` means."""
     row = PROBLEMS[slug]

@@ -6,16 +6,40 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import NullPool, create_engine, make_url
 
+from api.dependencies import LOCAL_OWNER
 from api.settings import Settings
+from kdcore.spec import DatasetManifest, DatasetSource
 from tests.api.documents import Json, distillation, source
 from tests.api.serving import serve
+from tests.api.working import Worker
 from tests.conftest import TEMPLATE, create_database, drop_database
-from worker.ledger import Ledger
+from worker.ledger import Ledger, datasets
+from worker.ledger.datasets import Revision
+from worker.ledger.tables import Base
 
+SHARED = "stillhouse_test_api"
 STANDING = "stillhouse_test_standing"
 SCANNER = (sys.executable, str(Path(__file__).with_name("scripted_scanner.py")))
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres_server: str, postgres_url: str) -> Iterator[str]:
+    server = make_url(postgres_server)
+    create_database(server, SHARED, template=TEMPLATE)
+    yield make_url(postgres_url).set(database=SHARED).render_as_string(hide_password=False)
+    drop_database(server, SHARED)
+
+
+@pytest.fixture
+def database_url(shared_database: str) -> str:
+    """One database for all tests of the API, emptied before each: quicker than making one."""
+    engine = create_engine(shared_database, poolclass=NullPool)
+    tables = ", ".join(Base.metadata.tables)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"TRUNCATE {tables}")
+    return shared_database
 
 
 @pytest.fixture
@@ -70,14 +94,27 @@ def folder(roots: Path) -> Path:
 
 
 @pytest.fixture
-def dataset(client: httpx.Client, folder: Path) -> Json:
-    answer = client.post("/v1/datasets", json=source(folder))
-    assert answer.status_code == 201, answer.text
-    return answer.json()
+def dataset(ledger: Ledger) -> Revision:
+    """The dataset `tiny`, registered without a look at any file."""
+    files = [
+        {"path": f"{name}.png", "sha256": f"{n:064x}", "size": 1} for n, name in enumerate("im")
+    ]
+    sample = {"id": "0", "image": files[0], "mask": files[1], "height": 4, "width": 4}
+    described = DatasetSource.model_validate(source("/tiny"))
+    manifest = DatasetManifest.model_validate(
+        {
+            "classes": described.classes,
+            "ignore_index": 255,
+            "splits": {split: [sample] for split in ("train", "val", "test")},
+            "statistics": {},
+        }
+    )
+    with ledger.unit_of_work() as session:
+        return datasets.register(session, owner=LOCAL_OWNER, source=described, manifest=manifest)[0]
 
 
 @pytest.fixture
-def experiment(client: httpx.Client, dataset: Json) -> Json:
+def experiment(client: httpx.Client, dataset: Revision) -> Json:
     """A submitted distillation: teacher, baseline, distilled, verdict."""
     answer = client.post("/v1/experiments", json=distillation())
     assert answer.status_code == 201, answer.text
@@ -85,11 +122,8 @@ def experiment(client: httpx.Client, dataset: Json) -> Json:
 
 
 @pytest.fixture
-def ledger_of(settings: Settings) -> Iterator[Ledger]:
-    """The worker's view of the API's database."""
-    ledger = Ledger(settings.database_url.get_secret_value())
-    yield ledger
-    ledger.close()
+def worker(ledger: Ledger, settings: Settings, tmp_path: Path) -> Worker:
+    return Worker(ledger, settings, tmp_path)
 
 
 def make_dataset(root: Path, *, salt: str = "") -> Path:

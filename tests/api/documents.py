@@ -5,6 +5,7 @@ from typing import Any
 
 Json = dict[str, Any]
 MODEL: Json = {"arch": "unet", "encoder": "resnet18"}
+BIG: Json = {"arch": "unet", "encoder": "resnet50"}
 TRAIN: Json = {"size": [64, 64], "batch": 2, "steps": 10}
 
 
@@ -33,7 +34,7 @@ def distillation(**changes: Any) -> Json:
         "kind": "distillation",
         "name": "demo",
         "dataset": "tiny@latest",
-        "teachers": [{"name": "big", "train": {"model": MODEL, "train": TRAIN}}],
+        "teachers": [{"name": "big", "train": {"model": BIG, "train": TRAIN}}],
         "student": {"model": MODEL},
         "objective": [{"kind": "ce"}, {"kind": "kd", "temperature": 2}],
         "train": TRAIN,
