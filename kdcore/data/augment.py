@@ -22,8 +22,9 @@ def augment(
     image_CHW, mask_HW = _cut(image_CHW, mask_HW, window, generator)
     if window != size:
         image_CHW = tvf.resize(image_CHW, list(size), antialias=True)
+        # Plain NEAREST samples half a pixel beside where the bilinear image does.
         mask_HW = tvf.resize(
-            mask_HW[None], list(size), interpolation=InterpolationMode.NEAREST
+            mask_HW[None], list(size), interpolation=InterpolationMode.NEAREST_EXACT
         )[0]
     if spec.horizontal_flip and _coin(generator):
         image_CHW, mask_HW = image_CHW.flip(-1), mask_HW.flip(-1)

@@ -52,7 +52,9 @@ def batches(
         sampler=range(start * train.batch, train.steps * train.batch),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        persistent_workers=False,
+        # Without one of its own the loader draws its seed from the global generator, and a run
+        # that starts a second loader (after a resume) would see other dropout masks.
+        generator=torch.Generator(),
     )
     for images_NCHW, masks_NHW in loader:
         yield Batch(images_NCHW, masks_NHW.long(), views.labelled_a_batch)

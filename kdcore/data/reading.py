@@ -1,5 +1,7 @@
 """Decoding one image or mask file. No torch: the dataset scan runs where there is none."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,15 +63,13 @@ def count_ids(mask_HW: npt.NDArray[np.uint8], classes: int) -> tuple[npt.NDArray
     return counts[:classes].astype(np.int64), int(counts[IGNORE])
 
 
-class _opened:
+@contextmanager
+def _opened(source: Path | BinaryIO) -> Iterator[Image.Image]:
     """A decoded PIL image; every way in which decoding fails becomes `Unreadable`."""
-
-    def __init__(self, source: Path | BinaryIO) -> None:
-        self._source = source
-
-    def __enter__(self) -> Image.Image:
+    with ExitStack() as stack:
+        file = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
         try:
-            image = Image.open(self._source, formats=FORMATS)
+            image = stack.enter_context(Image.open(file, formats=FORMATS))
             if image.width * image.height > PIXELS_MAX:
                 raise Unreadable(
                     f"{image.width}x{image.height} pixels; at most {PIXELS_MAX:,} are read"
@@ -80,11 +80,7 @@ class _opened:
         # Pillow's decoders raise whatever their format's parser trips over.
         except Exception as error:
             raise Unreadable(f"cannot be decoded: {error}") from error
-        self._image = image
-        return image
-
-    def __exit__(self, *_: object) -> None:
-        self._image.close()
+        yield image
 
 
 def _from_16_bit(values_HW: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:

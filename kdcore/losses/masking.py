@@ -16,7 +16,7 @@ def resize_labels(labels_NHW: Tensor, size: tuple[int, int]) -> Tensor:
     """Labels at ``size`` by nearest neighbour, (N, h, w)."""
     if tuple(labels_NHW.shape[-2:]) == size:
         return labels_NHW
-    resized = F.interpolate(labels_NHW[:, None].float(), size=size, mode="nearest")
+    resized = F.interpolate(labels_NHW[:, None].float(), size=size, mode="nearest-exact")
     return resized[:, 0].to(labels_NHW.dtype)
 
 

@@ -40,10 +40,10 @@ def draw(
     """Strips "image | truth | teacher | baseline | distilled" of the images where it matters most."""
     shown = _panels(entries)
     colours = palette(manifest.classes)
-    before = _of_role(entries, "baseline") or [entries[0]]
-    after = _of_role(entries, "distilled") or [entries[-1]]
+    before, after = _of_role(entries, "baseline"), _of_role(entries, "distilled")
+    paired = bool(before and after)
     figures = []
-    for chosen in pick(_summed(before), _summed(after)):
+    for chosen in pick(_summed(before or entries[:1]), _summed(after or entries[-1:])):
         image_CHW, mask_HW = samples[chosen.index]
         predictions = {
             title: predict(entry.model, image_CHW, device=device).cpu().numpy()
@@ -57,7 +57,7 @@ def draw(
             image_CHW.permute(1, 2, 0).numpy(), mask_HW.numpy(), predictions, colours, scores=scores
         )
         name = samples.entries[chosen.index].id
-        figures.append(Figure(strip, f"{name}: {chosen.reason}" if len(entries) > 1 else name))
+        figures.append(Figure(strip, f"{name}: {chosen.reason}" if paired else name))
     return figures
 
 

@@ -59,7 +59,7 @@ class Trainer:
         device: torch.device,
         watcher: Watcher,
     ) -> None:
-        self.model, self.objective, self.spec = model.to(device), objective.to(device), spec
+        self.model, self.objective, self.spec = model.to(device), objective.to(device), spec.resolved()
         self.run, self.seed, self.device, self.watcher = run, seed, device, watcher
         self.optimizer = build_optimizer(model, objective.parameters(), spec)
         self.ema = Ema(model.net, spec.ema) if spec.ema is not None else None

@@ -1,0 +1,182 @@
+"""What the loop promises besides resuming."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kdcore.distill.objective import Objective, Total
+from kdcore.models import load_model
+from kdcore.run.directory import run_directory
+from kdcore.spec.outcome import FailureKind
+from kdcore.spec.rundir import CHECKPOINTS, EVENTS, MODEL_WEIGHTS
+from kdcore.spec.train import TrainSpec
+from kdcore.train.optimizer import learning_rate_factor
+from tests.kdcore.conftest import FitSpec, LayOut
+
+
+def events(run: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / EVENTS).read_text().splitlines()]
+    return [line for line in lines if line["type"] == kind]
+
+
+def with_train(spec: FitSpec, **changes: object) -> FitSpec:
+    return {**spec, "train": {**spec["train"], **changes}}
+
+
+def test_it_learns_the_shapes(lay_out: LayOut, fit_spec: FitSpec) -> None:
+    spec = with_train(
+        fit_spec, steps=80, evaluate_every=40, optimizer={"kind": "adamw", "lr": 0.01}
+    )
+    run = lay_out("run", spec)
+    outcome = run_directory(run)
+    assert outcome.status == "succeeded"
+    assert outcome.metrics["val/miou"] > 0.6
+    losses = [event["values"]["train/loss"] for event in events(run, "metric")
+              if "train/loss" in event["values"]]  # fmt: skip
+    assert losses[-1] < losses[0] / 2
+
+
+def test_the_teacher_is_the_same_afterwards(lay_out: LayOut, fit_spec: FitSpec) -> None:
+    teacher = lay_out("teacher", with_train(fit_spec, steps=2))
+    assert run_directory(teacher).status == "succeeded"
+    before = load_file(teacher / MODEL_WEIGHTS)
+    captured: list[Any] = []
+
+    class Watched(Objective):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            captured.append(args[2][0].model)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kdcore.run.fit.Objective", Watched)
+        spec = {
+            **with_train(fit_spec, steps=4),
+            "objective": [{"kind": "ce"}, {"kind": "kd"}],
+            "teachers": [{"name": "one", "path": "inputs/models/one"}],
+        }
+        run = lay_out("run", spec, {"inputs/models/one": teacher / "model"})
+        assert run_directory(run).status == "succeeded"
+    after = captured[0].net.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not captured[0].training
+
+
+def test_adapters_are_trained_but_never_given_away(lay_out: LayOut, fit_spec: FitSpec) -> None:
+    teacher = lay_out("teacher", with_train(fit_spec, steps=2))
+    assert run_directory(teacher).status == "succeeded"
+    spec = {
+        **with_train(fit_spec, steps=4),
+        "model": {**fit_spec["model"], "encoder": "tu-mobilenetv3_small_075"},
+        "objective": [{"kind": "ce"}, {"kind": "pkd"}],
+        "teachers": [{"name": "one", "path": "inputs/models/one"}],
+    }
+    run = lay_out("run", spec, {"inputs/models/one": teacher / "model"})
+    assert run_directory(run).status == "succeeded"
+    model, card = load_model(run / "model")
+    assert load_file(run / MODEL_WEIGHTS).keys() == model.net.state_dict().keys()
+    assert card.model.encoder == "tu-mobilenetv3_small_075"
+    state = torch.load(
+        next((run / CHECKPOINTS).glob("*04/state.pt")), weights_only=True
+    )
+    assert any("adapter" in name for name in state["objective"])
+
+
+def test_baseline_and_distilled_start_alike_and_see_the_same_images(
+    lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = lay_out("teacher", with_train(fit_spec, steps=2))
+    assert run_directory(teacher).status == "succeeded"
+    seen: list[tuple[dict[str, torch.Tensor], torch.Tensor]] = []
+    real = Objective.forward
+
+    def forward(self: Objective, student: Any, batch: Any, step: int) -> Total:
+        if step == 0 and student.training:
+            state = {name: value.clone() for name, value in student.net.state_dict().items()}
+            seen.append((state, batch.images_NCHW.clone()))
+        return real(self, student, batch, step)
+
+    monkeypatch.setattr(Objective, "forward", forward)
+    plain = with_train(fit_spec, steps=1)
+    distilled = {
+        **plain,
+        "objective": [{"kind": "ce"}, {"kind": "kd"}],
+        "teachers": [{"name": "one", "path": "inputs/models/one"}],
+    }
+    inputs = {"inputs/models/one": teacher / "model"}
+    for run in (lay_out("plain", plain), lay_out("distilled", distilled, inputs)):
+        assert run_directory(run).status == "succeeded"
+    (state_1, images_1), (state_2, images_2) = seen
+    assert all(torch.equal(state_1[name], state_2[name]) for name in state_1)
+    assert torch.equal(images_1, images_2)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, *, at_step: int, times: int) -> None:
+    """Make the loss NaN at a step, a number of times."""
+    real, left = Objective.forward, [times]
+
+    def forward(self: Objective, student: Any, batch: Any, step: int) -> Total:
+        total = real(self, student, batch, step)
+        if step == at_step and student.training and left[0] > 0:
+            left[0] -= 1
+            return Total(total.loss * float("nan"), total.terms)
+        return total
+
+    monkeypatch.setattr(Objective, "forward", forward)
+
+
+def test_one_nan_is_rolled_back(
+    lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed, run = lay_out("undisturbed", fit_spec), lay_out("run", fit_spec)
+    assert run_directory(undisturbed).status == "succeeded"
+    poison(monkeypatch, at_step=7, times=1)
+    assert run_directory(run).status == "succeeded"
+    warned = events(run, "warning")
+    assert [event["code"] for event in warned] == ["rolled_back"]
+    assert "back to step 5" in warned[0]["message"]
+    one, other = load_file(undisturbed / MODEL_WEIGHTS), load_file(run / MODEL_WEIGHTS)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_nan_again_fails_and_keeps_the_last_good_checkpoint(
+    lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = lay_out("run", fit_spec)
+    poison(monkeypatch, at_step=7, times=2)
+    outcome = run_directory(run)
+    assert outcome.status == "failed"
+    assert outcome.failure is not None
+    assert outcome.failure.kind == FailureKind.NON_FINITE_LOSS
+    assert outcome.failure.field == "train.optimizer.lr"
+    assert max(folder.name for folder in (run / CHECKPOINTS).iterdir()) == "step-00000005"
+
+
+def test_every_term_is_reported_before_and_after_its_weight(
+    lay_out: LayOut, fit_spec: FitSpec
+) -> None:
+    spec = {
+        **with_train(fit_spec, steps=10),
+        "objective": [{"kind": "ce", "weight": 0.5}, {"kind": "dice", "weight": 2.0}],
+    }
+    run = lay_out("run", spec)
+    assert run_directory(run).status == "succeeded"
+    values = next(e["values"] for e in events(run, "metric") if "train/loss" in e["values"])
+    assert values["train/ce_weighted"] == pytest.approx(0.5 * values["train/ce"])
+    assert values["train/dice_weighted"] == pytest.approx(2 * values["train/dice"])
+    total = values["train/ce_weighted"] + values["train/dice_weighted"]
+    assert values["train/loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_learning_rates() -> None:
+    poly = TrainSpec(steps=100, warmup_steps=10)
+    assert learning_rate_factor(poly, 0) == pytest.approx(0.1)
+    assert learning_rate_factor(poly, 10) == 1
+    assert learning_rate_factor(poly, 55) == pytest.approx(0.5**0.9)
+    cosine = TrainSpec(steps=100, schedule="cosine")
+    assert learning_rate_factor(cosine, 50) == pytest.approx(0.5)
+    assert learning_rate_factor(TrainSpec(schedule="constant"), 900) == 1
