@@ -71,12 +71,16 @@ class Supervisor:
         self._stopping.set()
         self._wake.set()
 
+    def busy(self) -> int:
+        """Slots that hold an attempt."""
+        return len(self._running())
+
     def _claim_until_stopped(self) -> None:
         pause = self._settings.poll_seconds
         while not self._stopping.is_set():
             self._wake.clear()
             try:
-                started = len(self._running()) < self._settings.cpu_slots and self._claim_one()
+                started = self.busy() < self._settings.cpu_slots and self._claim_one()
                 pause = self._settings.poll_seconds
             except LedgerUnavailable as error:
                 started = False

@@ -6,8 +6,8 @@ killed and resumed can be compared with one that was not. Steps count from 1.
 * ``steps``, ``every``: how many, and a checkpoint after each so many
 * ``pause``: seconds a step
 * ``at``: ``{"ATTEMPT": {"STEP": ACTION}}``, or ``"*"`` for every attempt. ACTION is ``kill``,
-  ``segfault``, ``hang``, ``garbage``, ``exit CODE``, ``wait PATH`` (until the file is there), ``spawn``
-  (a child in a session of its own that ignores everything)
+  ``segfault``, ``hang``, ``garbage``, ``exit CODE``, ``wait PATH`` (until the file is there),
+  ``spawn`` (a child in a session of its own that ignores everything)
 * ``on_term``: ``checkpoint`` (default), ``ignore``
 * ``outcome``: ``true`` (default), ``false``, or the text to leave instead
 """
@@ -19,12 +19,13 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 EXIT_INTERRUPTED = 75
-asked_to_stop = False
+asked_to_stop = Event()
 
 
 def main(script: dict[str, Any], run: Path) -> int:
@@ -44,10 +45,10 @@ def main(script: dict[str, Any], run: Path) -> int:
             act(actions.get(str(step)), run, events)
             say(events, type="progress", stage="training", step=step, steps=script["steps"])
             say(events, type="metric", step=step, values={"train/loss": 1 / step})
-            if step % script.get("every", 1000) == 0 or asked_to_stop:
+            if step % script.get("every", 1000) == 0 or asked_to_stop.is_set():
                 path = save(run, step, weights)
                 say(events, type="checkpoint", step=step, path=path)
-            if asked_to_stop:
+            if asked_to_stop.is_set():
                 leave(run, status="interrupted", step=step)
                 return EXIT_INTERRUPTED
             time.sleep(script.get("pause", 0.0))
@@ -60,8 +61,7 @@ def main(script: dict[str, Any], run: Path) -> int:
 
 
 def note_term(*_: object) -> None:
-    global asked_to_stop
-    asked_to_stop = True
+    asked_to_stop.set()
 
 
 def resume(run: Path) -> tuple[int, str]:
@@ -90,7 +90,7 @@ def act(action: str | None, run: Path, events: Any) -> None:
         print("Traceback: it broke", flush=True)
         sys.exit(int(argument))
     elif name == "wait":
-        while not Path(argument).exists() and not asked_to_stop:
+        while not Path(argument).exists() and not asked_to_stop.is_set():
             time.sleep(0.01)
     elif name == "spawn":
         child = subprocess.Popen(
@@ -101,7 +101,7 @@ def act(action: str | None, run: Path, events: Any) -> None:
 
 
 def say(events: Any, **event: Any) -> None:
-    at = datetime.now(timezone.utc).isoformat()
+    at = datetime.now(UTC).isoformat()
     events.write(json.dumps({"at": at, **event}) + "\n")
     events.flush()
 

@@ -132,9 +132,7 @@ def ended(bench: Bench, job_id: object) -> list[tuple[object, ...]]:
 
 
 def spawned(bench: Bench, job_id: object) -> list[int]:
-    [pids] = [
-        path.read_text() for path in bench.folder.glob(f"work/runs/{job_id}/a1/pids")
-    ]
+    [pids] = [path.read_text() for path in bench.folder.glob(f"work/runs/{job_id}/a1/pids")]
     return [int(pid) for pid in pids.split()]
 
 
