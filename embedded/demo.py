@@ -76,7 +76,8 @@ def _run(
 ) -> Path:
     """Registers, submits, watches and prints the verdict; returns the folder of the report."""
     revision = api.register_dataset(source)
-    images = ", ".join(f"{split['images']} {name}" for name, split in revision["splits"].items())
+    splits = [name for name in ("train", "val", "test") if name in revision["splits"]]
+    images = ", ".join(f"{revision['splits'][name]['images']} {name}" for name in splits)
     console.print(
         f"dataset   {revision['dataset']}@{revision['number']}: {images}", highlight=False
     )

@@ -1,6 +1,8 @@
 """A process of the stack: started under a keeper, its output written to a log and shown."""
 
 import collections
+import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -83,12 +85,11 @@ class Kept:
             raise ServiceDied(self.name, self.status, self.log, self.tail())
 
     def ask_to_stop(self) -> None:
-        if self._process.stdin and not self._process.stdin.closed:
-            try:
-                self._process.stdin.write(b"stop\n")
-                self._process.stdin.flush()
-            except BrokenPipeError:
-                return  # it ended by itself
+        leash = self._process.stdin
+        if leash and not leash.closed:
+            # Unbuffered, or closing it would try once more to write to what has ended by itself.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(leash.fileno(), b"stop\n")
 
     def wait(self) -> int:
         """Until it ended and its output is written; returns the exit status.

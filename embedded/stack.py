@@ -5,6 +5,7 @@ still finds the ledger. honcho's reader and printer are used, its manager is not
 five seconds, which is less than a checkpoint takes, and its children outlive a killed manager.
 """
 
+import contextlib
 import os
 import sys
 import threading
@@ -110,16 +111,17 @@ class Stack:
             self.check()
 
     def stop(self) -> None:
-        """In order, each within its grace."""
-        worker = self._processes.pop("worker", None)
-        if worker:
-            worker.stop()
-        for process in self._processes.values():
-            process.ask_to_stop()
-        for process in self._processes.values():
-            process.wait()
-        self._processes.clear()
-        self._postgres.stop()
+        """In order, each within its grace; Postgres last, and whatever happens before."""
+        with contextlib.ExitStack() as exits:
+            exits.callback(self._postgres.stop)
+            worker = self._processes.pop("worker", None)
+            if worker:
+                worker.stop()
+            for process in self._processes.values():
+                process.ask_to_stop()
+            for process in self._processes.values():
+                process.wait()
+            self._processes.clear()
 
     def __enter__(self) -> Self:
         return self

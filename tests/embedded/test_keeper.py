@@ -116,3 +116,10 @@ def test_keeper_killed_takes_the_command_along(tmp_path: Path) -> None:
     os.kill(keeper, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     process.stop()
+
+
+def test_stopping_what_has_ended_by_itself_is_no_error(tmp_path: Path) -> None:
+    process = kept(tmp_path, "raise SystemExit(3)")
+    until(lambda: process.status is not None)
+    assert process.stop() == 3
+    assert process.stop() == 3
