@@ -31,6 +31,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """`write_atomically` for text, UTF-8. Raises: DiskFull."""
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -102,5 +102,5 @@ class _Views(Dataset[tuple[Tensor, Tensor]]):
 
 def _generator(seed: int, stream: int, index: int) -> torch.Generator:
     # One 63-bit number per (seed, stream, index): a multiplicative hash, not to collide for neighbours.
-    mixed = (seed * 0x9E3779B97F4A7C15 + stream * 0xC2B2AE3D27D4EB4F + index * 0x165667B19E3779F9)
+    mixed = seed * 0x9E3779B97F4A7C15 + stream * 0xC2B2AE3D27D4EB4F + index * 0x165667B19E3779F9
     return torch.Generator().manual_seed(mixed % (2**63 - 1))

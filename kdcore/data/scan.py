@@ -1,8 +1,9 @@
 """From a `DatasetSource` to a `DatasetManifest`: every file looked at, every bad one named."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class _Scanner:
             )
         return samples
 
-    def refuse_leaks(self, splits: dict[str, tuple[list[Sample], SplitStatistics]]) -> None:
+    def refuse_leaks(self, splits: Mapping[Any, tuple[list[Sample], SplitStatistics]]) -> None:
         """The same picture in train and in a split it is judged on makes every figure worthless."""
         train = {sample.image.sha256: sample.image.path for sample in splits["train"][0]}
         for name, (samples, _) in splits.items():

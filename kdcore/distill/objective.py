@@ -96,8 +96,8 @@ class Objective(nn.Module):
             weights=[teacher.weight for teacher in self._teachers],
             temperature=loss.temperature,
         )
-        value = loss(logits_NCHW, combined_NCHW, batch.labels_NHW)
-        return value
+        against: Tensor = loss(logits_NCHW, combined_NCHW, batch.labels_NHW)
+        return against
 
     def _feature_value(
         self,

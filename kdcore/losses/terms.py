@@ -72,7 +72,7 @@ def build(
 _Built = tuple[Callable[..., Tensor], bool]
 
 
-def _build_ce(spec: CrossEntropy, class_weights_C: Tensor | None) -> _Built:
+def _build_ce(_: CrossEntropy, class_weights_C: Tensor | None) -> _Built:
     def compute(logits: Tensor, labels: Tensor, *, ignore_index: int) -> Tensor:
         return cross_entropy(
             logits, labels, class_weights_C=class_weights_C, ignore_index=ignore_index
@@ -90,9 +90,7 @@ def _build_dice(spec: Dice, _: Tensor | None) -> _Built:
 
 def _build_kd(spec: ResponseKd, _: Tensor | None) -> _Built:
     def compute(student: Tensor, teacher: Tensor, labels: Tensor, *, ignore_index: int) -> Tensor:
-        return kd(
-            student, teacher, labels, temperature=spec.temperature, ignore_index=ignore_index
-        )
+        return kd(student, teacher, labels, temperature=spec.temperature, ignore_index=ignore_index)
 
     return compute, False
 
@@ -106,7 +104,7 @@ def _build_cwd(spec: ChannelWise, _: Tensor | None) -> _Built:
     return compute, spec.over == "features"
 
 
-def _build_pkd(spec: Pkd, _: Tensor | None) -> _Built:
+def _build_pkd(_spec: Pkd, _: Tensor | None) -> _Built:
     return pkd, True
 
 

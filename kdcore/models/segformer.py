@@ -1,6 +1,7 @@
 """Hugging Face's SegFormer, made from its configuration; logits at stride 4."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerModel
@@ -54,14 +55,14 @@ def build_segformer(spec: ModelSpec, classes: int, field: str) -> nn.Module:
             remedy=", ".join(_DEPTHS),
         )
     small = spec.encoder == "mit_b0"
-    config = SegformerConfig(
-        num_labels=classes,
-        depths=list(_DEPTHS[spec.encoder]),
-        hidden_sizes=[32, 64, 160, 256] if small else [64, 128, 320, 512],
-        decoder_hidden_size=256 if spec.encoder in ("mit_b0", "mit_b1") else 768,
+    settings: dict[str, Any] = {
+        "num_labels": classes,
+        "depths": list(_DEPTHS[spec.encoder]),
+        "hidden_sizes": [32, 64, 160, 256] if small else [64, 128, 320, 512],
+        "decoder_hidden_size": 256 if spec.encoder in ("mit_b0", "mit_b1") else 768,
         **spec.options,
-    )
-    net = Segformer(config)
+    }
+    net = Segformer(SegformerConfig(**settings))
     if spec.weights is not None:
         _load(net, spec, f"{field}.weights")
     return net

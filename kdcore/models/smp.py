@@ -1,5 +1,6 @@
 """Networks of segmentation-models-pytorch, by architecture and encoder (its own and timm's)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
@@ -65,5 +66,5 @@ def _unusable(spec: ModelSpec, field: str, error: Exception) -> SpecError:
     return SpecError(f"{spec.arch} with {spec.encoder} cannot be built: {error}", field=field)
 
 
-def _plain(options: dict[str, object]) -> dict[str, object]:
+def _plain(options: Mapping[str, object]) -> dict[str, object]:
     return {key: list(v) if isinstance(v, tuple) else v for key, v in options.items()}

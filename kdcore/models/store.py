@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kdcore.errors import SpecError
-from kdcore.files import write_atomically
+from kdcore.files import write_atomically, write_text
 from kdcore.models.network import SegmentationModel, build_model
 from kdcore.spec.base import Sha256, Spec
 from kdcore.spec.dataset import ClassEntry
@@ -36,8 +36,7 @@ def save_model(model: SegmentationModel, card: ModelCard, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.contiguous().cpu() for name, value in model.net.state_dict().items()}
     write_atomically(folder / WEIGHTS, lambda path: save_file(state, path))
-    text = json.dumps(card.to_json(), indent=2)
-    write_atomically(folder / CARD, lambda path: path.write_text(text))
+    write_text(folder / CARD, json.dumps(card.to_json(), indent=2))
 
 
 def read_card(folder: Path, *, field: str = "model") -> ModelCard:

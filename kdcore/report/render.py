@@ -94,7 +94,7 @@ def _escape_markdown(text: object) -> str:
 def _environment(*, html: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("kdcore.report"),
-        autoescape=html,
+        autoescape=html,  # noqa: S701 - Markdown has an escape of its own
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

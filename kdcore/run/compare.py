@@ -10,6 +10,7 @@ import torch
 
 from kdcore.data.samples import Samples
 from kdcore.errors import Interrupted, PreflightFailed
+from kdcore.files import write_text
 from kdcore.models.measure import flops, latency, parameters
 from kdcore.models.store import WEIGHTS, load_model
 from kdcore.report.palette import palette
@@ -74,7 +75,7 @@ def run_compare(
         f"{REPORT}/verdict.html": to_html(verdict, figures, palette=palette(manifest.classes)),
     }
     for path, text in texts.items():
-        (run / path).write_text(text, encoding="utf-8")
+        write_text(run / path, text)
     metrics = {f"{split}/miou/{row.name}": row.miou for row in verdict.contestants}
     return Outcome(status="succeeded", metrics=metrics, files=(*texts, *images))
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from kdcore.errors import DiskFull, Interrupted, KdError, SpecError
-from kdcore.files import is_disk_full, write_atomically
+from kdcore.files import is_disk_full, write_text
 from kdcore.run.compare import run_compare
 from kdcore.run.events import EventLog, Listener
 from kdcore.run.fit import run_fit
@@ -40,14 +40,12 @@ def run_directory(run: Path, *, listener: Listener | None = None) -> Outcome:
     except KdError as error:
         outcome = Outcome(status="failed", failure=error.failure())
     # The boundary of the process: whatever it was, it is written down with its traceback.
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         traceback.print_exc()
         outcome = Outcome(status="failed", failure=_unforeseen(error))
     finally:
         log.close()
-    write_atomically(
-        run / OUTCOME, lambda path: path.write_text(outcome.model_dump_json(indent=2))
-    )
+    write_text(run / OUTCOME, outcome.model_dump_json(indent=2))
     return outcome
 
 
@@ -71,12 +69,8 @@ def _run(run: Path, log: EventLog) -> Outcome:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _termination() as stop:
         if isinstance(job, FitJob):
-            return run_fit(
-                run, job, manifest, log=log, stop_requested=stop.is_set, device=device
-            )
-        return run_compare(
-            run, job, manifest, log=log, stop_requested=stop.is_set, device=device
-        )
+            return run_fit(run, job, manifest, log=log, stop_requested=stop.is_set, device=device)
+        return run_compare(run, job, manifest, log=log, stop_requested=stop.is_set, device=device)
 
 
 def _read_job(path: Path) -> Job:

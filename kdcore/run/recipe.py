@@ -1,7 +1,7 @@
 """A whole experiment without any service: plan, run job after job, leave the verdict."""
 
-import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from kdcore.data.scan import scan
 from kdcore.errors import KdError, SpecError
+from kdcore.files import sha256_of, write_text
 from kdcore.models.store import CARD, read_card
-from kdcore.files import sha256_of, write_atomically
 from kdcore.run.directory import run_directory
 from kdcore.spec.base import digest
 from kdcore.spec.dataset import DatasetManifest, DatasetSource
@@ -40,7 +40,9 @@ def read_recipe(path: Path) -> tuple[Experiment, DatasetSource]:
             "dataset: a mapping, or the path of a file with one, is expected", field="dataset"
         )
     try:
-        dataset = DatasetSource.model_validate({**source, "root": str(folder / str(source.get("root")))})
+        dataset = DatasetSource.model_validate(
+            {**source, "root": str(folder / str(source.get("root")))}
+        )
         experiment = experiment_adapter.validate_python({**document, "dataset": dataset.name})
     except ValidationError as error:
         raise SpecError(f"{path.name}: {error}") from error
@@ -56,12 +58,10 @@ def run_recipe(path: Path, out: Path, *, told: Told) -> Path:
     experiment, source = read_recipe(path)
     manifest = scan(source)
     folder = path.parent
-    planned = plan(
-        experiment, manifest.fingerprint(), lambda ref: _model_digest(folder / ref)
-    )
+    planned = plan(experiment, manifest.fingerprint(), lambda ref: _model_digest(folder / ref))
     for job in planned:
         run = _lay_out(out, job, manifest, source, folder)
-        outcome = run_directory(run, listener=lambda event, job=job: told(job, event))
+        outcome = run_directory(run, listener=partial(told, job))
         _raise_unless_succeeded(job, outcome)
     return out / "jobs" / planned[-1].key / "report"
 
@@ -80,17 +80,21 @@ def _lay_out(
     for entry in manifest.files():
         _link(Path(source.root) / entry.path, run / DATASET / entry.path)
     for path, origin in job.inputs.items():
-        made = out / "jobs" / origin.key / MODEL if isinstance(origin, FromJob) else folder / origin.ref
+        made = (
+            out / "jobs" / origin.key / MODEL
+            if isinstance(origin, FromJob)
+            else folder / origin.ref
+        )
         _link(made, run / path)
     for name, text in ((DATASET_MANIFEST, manifest.model_dump_json()), (SPEC, spec)):
-        write_atomically(run / name, lambda target, text=text: target.write_text(text))
+        write_text(run / name, text)
     return run
 
 
 def _link(target: Path, link: Path) -> None:
     if not link.is_symlink():
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.abspath(target))
+        link.symlink_to(target.absolute())
 
 
 def _model_digest(folder: Path) -> str:

@@ -1,11 +1,10 @@
-"""What a dataset is: how a user names its files (`DatasetSource`), and what was found (`DatasetManifest`)."""
+"""What a dataset is: how a user names its files, and what was found there."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from kdcore.spec.base import Name, Sha256, Spec, digest
-
 
 
 def _stays_below(path: str) -> str:
@@ -53,7 +52,9 @@ class DatasetSource(Spec):
     """What ``POST /v1/datasets`` and a recipe take: where the files are and what they mean."""
 
     name: Name
-    root: str = Field(min_length=1, description="Folder; relative ones start at the recipe's folder")
+    root: str = Field(
+        min_length=1, description="Folder; relative ones start at the recipe's folder"
+    )
     layout: FoldersLayout = FoldersLayout()
     splits: dict[Literal["train", "val", "test"], RelativePath] = Field(
         default={"train": "train", "val": "val", "test": "test"},
@@ -139,4 +140,3 @@ class DatasetManifest(Spec):
             for raw in (entry.raw_ids if entry.raw_ids is not None else (index,))
         }
         return {**table, self.ignore_index: IGNORE}
-

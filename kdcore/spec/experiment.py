@@ -9,13 +9,17 @@ from kdcore.spec.model import ModelSpec
 from kdcore.spec.objective import CrossEntropy, Ensemble, Term
 from kdcore.spec.train import TrainSpec
 
-DatasetRef = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(@(latest|[1-9][0-9]{0,8}))?$")]
+DatasetRef = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(@(latest|[1-9][0-9]{0,8}))?$")
+]
 """``name``, ``name@latest`` or ``name@3`` (a revision number)."""
 
 ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 """``models:/name/3``, ``models:/name@alias``, or for `kd run` a model folder."""
 
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...], Field(min_length=1, max_length=32)]
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...], Field(min_length=1, max_length=32)
+]
 
 
 class TeacherTraining(Spec):
@@ -149,7 +153,9 @@ class DistillationExperiment(_Experiment):
         if isinstance(self.baseline, Baseline):
             return self.baseline.objective
         return tuple(
-            term if isinstance(term.weight, float | int) else term.model_copy(update={"weight": 1.0})
+            term
+            if isinstance(term.weight, float | int)
+            else term.model_copy(update={"weight": 1.0})
             for term in self.objective
             if not term.needs_teacher
         )

@@ -21,7 +21,7 @@ class ModelSpec(Spec):
     )
     weights: str | None = Field(
         default=None,
-        description="None: random. `imagenet`: the library's own download. Else a local weights file of the encoder",
+        description="None: random; `imagenet`: the library's download; else a file of encoder weights",
     )
     options: dict[str, int | float | bool | str | tuple[int, ...] | None] = Field(
         default={}, description="Further arguments of the architecture, such as decoder_channels"

@@ -30,7 +30,9 @@ class Ramp(Spec):
 
 
 Weight = Annotated[float, Field(ge=0)] | Ramp
-ClassWeights = Literal["raw_inverse", "raw_inverse_sqrt"] | tuple[Annotated[float, Field(ge=0)], ...]
+ClassWeights = (
+    Literal["raw_inverse", "raw_inverse_sqrt"] | tuple[Annotated[float, Field(ge=0)], ...]
+)
 Taps = Literal["auto"] | tuple[tuple[str, str], ...]
 
 
@@ -73,7 +75,9 @@ class ChannelWise(_Term):
     kind: Literal["cwd"] = "cwd"
     temperature: Positive = 4.0
     over: Literal["logits", "features"] = "logits"
-    taps: Taps = Field(default="auto", description="With `over: features`: (student, teacher) stages")
+    taps: Taps = Field(
+        default="auto", description="With `over: features`: (student, teacher) stages"
+    )
 
 
 class Pkd(_Term):

@@ -42,5 +42,5 @@ class Outcome(Spec):
     status: Literal["succeeded", "failed", "interrupted"]
     failure: Failure | None = None
     step: int | None = Field(default=None, description="Last completed optimizer step")
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default={})
     files: tuple[str, ...] = Field(default=(), description="What the run made, run-directory paths")

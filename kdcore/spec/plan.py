@@ -183,8 +183,6 @@ class _Planner:
         return FromJob(key)
 
 
-def _contestant(
-    role: Role, name: str, seed: int | None, source: Input
-) -> tuple[Contestant, Input]:
+def _contestant(role: Role, name: str, seed: int | None, source: Input) -> tuple[Contestant, Input]:
     path = f"{MODEL_INPUTS}/{name if role != 'teacher' else f'teacher-{name}'}"
     return Contestant(role=role, name=name, seed=seed, path=path), source

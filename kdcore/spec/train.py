@@ -58,7 +58,9 @@ class TrainSpec(Spec):
     batch: Annotated[int, Field(ge=1, le=4096)] = 8
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
     optimizer: Optimizer = AdamW()
-    head_lr_factor: Positive = Field(default=1.0, description="Learning rate of what is not encoder")
+    head_lr_factor: Positive = Field(
+        default=1.0, description="Learning rate of what is not encoder"
+    )
     schedule: Literal["poly", "cosine", "constant"] = Field(
         default="poly", description="poly is (1 - t)^0.9"
     )
@@ -68,7 +70,8 @@ class TrainSpec(Spec):
         default="auto", description="auto: bf16 on a GPU that has it, fp32 elsewhere"
     )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None, description="Decay of the averaged weights; both are evaluated, the better is kept"
+        default=None,
+        description="Decay of the averaged weights; both are evaluated, the better is kept",
     )
     augment: Augment = Augment()
     evaluate_every: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kdcore.files import sha256_of, write_atomically
+from kdcore.files import sha256_of, write_atomically, write_text
 from kdcore.spec.rundir import CHECKPOINT_MANIFEST, CHECKPOINTS, checkpoint_folder
 
 KEEP = 2
@@ -37,8 +37,7 @@ def save_checkpoint(run: Path, step: int, state: dict[str, Any]) -> str:
             }
         },
     }
-    text = json.dumps(manifest, indent=2)
-    write_atomically(folder / CHECKPOINT_MANIFEST, lambda path: path.write_text(text))
+    write_text(folder / CHECKPOINT_MANIFEST, json.dumps(manifest, indent=2))
     for old in list(_newest_first(run))[KEEP:]:
         shutil.rmtree(old, ignore_errors=True)
     return relative

@@ -1,7 +1,6 @@
 """The training loop."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,7 +45,7 @@ class Best:
 
 
 class Trainer:
-    """One network, one objective, one run directory. ``fit`` resumes where the last checkpoint stands."""
+    """One network, one objective, one run directory; ``fit`` resumes from the last checkpoint."""
 
     def __init__(
         self,
@@ -59,7 +58,8 @@ class Trainer:
         device: torch.device,
         watcher: Watcher,
     ) -> None:
-        self.model, self.objective, self.spec = model.to(device), objective.to(device), spec.resolved()
+        self.model, self.objective = model.to(device), objective.to(device)
+        self.spec = spec.resolved()
         self.run, self.seed, self.device, self.watcher = run, seed, device, watcher
         self.optimizer = build_optimizer(model, objective.parameters(), spec)
         self.ema = Ema(model.net, spec.ema) if spec.ema is not None else None
@@ -109,15 +109,15 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         try:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-                total = self.objective(self.model, batch, self.step)
+                total: Total = self.objective(self.model, batch, self.step)
             if not math.isfinite(total.loss.item()):
+                terms = (f"{name} {value.item():.4g}" for name, value in total.terms.items())
                 raise NonFiniteLoss(
-                    f"loss is {total.loss.item()} at step {self.step}: "
-                    + ", ".join(f"{name} {value.item():.4g}" for name, value in total.terms.items()),
+                    f"loss is {total.loss.item()} at step {self.step}: {', '.join(terms)}",
                     field="train.optimizer.lr",
                     remedy="lower the learning rate or the weight of the term that grew",
                 )
-            total.loss.backward()
+            total.loss.backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
                 str(error), field="train.batch", remedy="a smaller batch or crop"

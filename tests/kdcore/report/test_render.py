@@ -1,5 +1,6 @@
 """The page, the Markdown and the terminal: whole, escaped, readable."""
 
+import io
 import re
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -107,7 +108,7 @@ def test_markdown_tables_keep_their_columns(verdict: Verdict, evaluation: Verdic
 
 
 def test_the_terminal_shows_names_as_they_are(verdict: Verdict, evaluation: Verdict) -> None:
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=160, record=True, file=io.StringIO())
     console.print(to_text(verdict))
     console.print(to_text(evaluation))
     console.file.close()

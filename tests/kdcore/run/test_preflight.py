@@ -100,13 +100,9 @@ def test_a_changed_dataset(lay_out: LayOut, fit_spec: FitSpec) -> None:
     assert "val/" in failure.message
 
 
-def test_a_pool_that_does_not_exist(
-    lay_out: LayOut, fit_spec: FitSpec, manifest: Any
-) -> None:
+def test_a_pool_that_does_not_exist(lay_out: LayOut, fit_spec: FitSpec, manifest: Any) -> None:
     poor = manifest.model_copy(update={"unlabelled": ()})
-    run = lay_out(
-        "run", {**fit_spec, "dataset": poor.fingerprint(), "unlabelled": {"share": 0.5}}
-    )
+    run = lay_out("run", {**fit_spec, "dataset": poor.fingerprint(), "unlabelled": {"share": 0.5}})
     (run / DATASET_MANIFEST).write_text(poor.model_dump_json())
     assert failure_of(run).field == "unlabelled"
 

@@ -80,9 +80,7 @@ def test_adapters_are_trained_but_never_given_away(lay_out: LayOut, fit_spec: Fi
     model, card = load_model(run / "model")
     assert load_file(run / MODEL_WEIGHTS).keys() == model.net.state_dict().keys()
     assert card.model.encoder == "tu-mobilenetv3_small_075"
-    state = torch.load(
-        next((run / CHECKPOINTS).glob("*04/state.pt")), weights_only=True
-    )
+    state = torch.load(next((run / CHECKPOINTS).glob("*04/state.pt")), weights_only=True)
     assert any("adapter" in name for name in state["objective"])
 
 
