@@ -9,6 +9,9 @@ from api.app import create_app
 from api.log import configure
 from api.settings import Settings
 
+KEEP_ALIVE_SECONDS = 15
+"""Longer than clients keep an idle connection (httpx: 5 s), so that it is they who close it."""
+
 SHUTDOWN_SECONDS = 5
 """Event streams do not end by themselves; they are cut after this."""
 
@@ -29,6 +32,7 @@ def main() -> int:
         port=settings.api_port,
         log_level="info",
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     return 0

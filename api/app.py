@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
@@ -11,6 +10,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api import handlers
 from api.openapi import describe
+from api.origins import SameOrigin
 from api.plain_errors import CommonHeaders, PlainErrorsToProblems
 from api.registration import Registrar
 from api.resources import (
@@ -25,6 +25,7 @@ from api.resources import (
     service,
 )
 from api.settings import Settings
+from kdcore import __version__
 from worker.artifacts import FolderStore
 from worker.ledger.session import Ledger
 
@@ -43,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="Stillhouse",
-        version=version("stillhouse"),
+        version=__version__,
         description="Knowledge distillation of semantic-segmentation models, with a verdict.",
         lifespan=lifespan,
         middleware=[
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
                 allowed_hosts=list(settings.allowed_hosts()),
                 www_redirect=False,
             ),
+            Middleware(SameOrigin, allowed_hosts=settings.allowed_hosts()),
             Middleware(RequestBodyLimitMiddleware, max_body_size=settings.api_max_body),
         ],
     )

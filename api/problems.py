@@ -20,6 +20,7 @@ class Slug(StrEnum):
     BAD_REQUEST = "bad-request"
     INVALID_JSON = "invalid-json"
     INVALID_HOST = "invalid-host"
+    CROSS_ORIGIN = "cross-origin"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     REQUEST_TIMEOUT = "request-timeout"
@@ -55,6 +56,9 @@ PROBLEMS: Final[dict[Slug, ProblemType]] = {
     ),
     Slug.INVALID_HOST: ProblemType(
         400, "Unknown host", "The Host header names no host of this server; see KD_API_HOSTS."
+    ),
+    Slug.CROSS_ORIGIN: ProblemType(
+        403, "Cross origin", "A web page of another origin may not change anything here."
     ),
     Slug.NOT_FOUND: ProblemType(404, "Not found", "There is no such thing, or it is not yours."),
     Slug.METHOD_NOT_ALLOWED: ProblemType(

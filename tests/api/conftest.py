@@ -1,5 +1,6 @@
 """An API over a fresh database, a client of it, and small datasets to register."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,19 +43,12 @@ def database_url(shared_database: str) -> str:
     return shared_database
 
 
-@pytest.fixture
-def roots(tmp_path: Path) -> Path:
-    folder = tmp_path / "datasets"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path, roots: Path) -> Settings:
+@pytest.fixture(scope="session")
+def settings(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(
-        database_url=database_url,
-        artifacts_dir=tmp_path / "artifacts",
-        dataset_roots=(roots,),
+        database_url=shared_database,
+        artifacts_dir=tmp_path_factory.mktemp("artifacts"),
+        dataset_roots=(tmp_path_factory.mktemp("datasets"),),
         scanner=SCANNER,
         scan_seconds=20,
         api_event_poll_seconds=0.05,
@@ -62,10 +56,25 @@ def settings(database_url: str, tmp_path: Path, roots: Path) -> Settings:
     )
 
 
-@pytest.fixture
-def client(settings: Settings) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="session")
+def served(settings: Settings) -> Iterator[httpx.Client]:
     with serve(settings) as client:
         yield client
+
+
+@pytest.fixture
+def client(served: httpx.Client, database_url: str) -> httpx.Client:
+    """Of an API whose database is empty."""
+    return served
+
+
+@pytest.fixture
+def roots(settings: Settings) -> Path:
+    """The empty folder below which datasets may lie."""
+    (folder,) = settings.dataset_roots
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="session")

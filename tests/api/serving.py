@@ -18,7 +18,11 @@ def serve(settings: Settings) -> Iterator[httpx.Client]:
     # Listening before the server starts: connections wait in the backlog rather than fail.
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     config = uvicorn.Config(
-        create_app(settings), log_config=None, ws="none", timeout_graceful_shutdown=1
+        create_app(settings),
+        log_config=None,
+        ws="none",
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

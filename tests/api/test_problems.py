@@ -7,8 +7,10 @@ from uuid import UUID
 import httpx
 import pytest
 
+from api import document
 from tests.api.documents import Json, distillation, source, training
 from tests.api.problem_assertions import assert_problem
+from worker.ledger import reading
 from worker.ledger.datasets import Revision
 
 NOWHERE = UUID(int=1)
@@ -201,3 +203,45 @@ def test_types_lead_to_their_meaning(standing: httpx.Client) -> None:
     explained = standing.get(problem["type"]).json()
     assert explained["status"] == 422
     assert explained["meaning"]
+
+
+def test_a_page_of_another_origin_changes_nothing(standing: httpx.Client) -> None:
+    url = f"/v1/jobs/{NOWHERE}/cancel"
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://[bad"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"},
+    ):
+        assert_problem(standing.post(url, headers=headers), "cross-origin")
+        assert standing.get("/v1/jobs", headers=headers).status_code == 200
+    ours = {"Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-origin"}
+    assert_problem(standing.post(url, headers=ours), "not-found")
+
+
+def test_a_body_that_trickles_in_is_not_waited_for(
+    standing: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document, "BODY_SECONDS", 0.1)
+    with connect(standing) as raw:
+        raw.sendall(
+            b"POST /v1/experiments HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
+        )
+        answer = raw.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"/problems/request-timeout" in answer
+
+
+def test_a_fault_of_ours_tells_nothing(
+    standing: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the secret is 42")
+
+    monkeypatch.setattr(reading, "get_job", broken)
+    answer = standing.get(f"/v1/jobs/{NOWHERE}")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal-error")
+    assert "42" not in answer.text

@@ -1,15 +1,19 @@
 """Health, schemas, and a description that is true about every route."""
 
 import shutil
+from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from api.settings import Settings
 from api.spec_schemas import KINDS
 from kdcore.spec import experiment_adapter
 from tests.api.documents import Json, training
 from tests.api.problem_assertions import assert_problem
+from tests.api.serving import serve
 from worker.ledger import Ledger
 
 
@@ -28,16 +32,23 @@ def test_ready(standing: httpx.Client) -> None:
 
 def test_old_schema_is_not_ready(client: httpx.Client, ledger: Ledger) -> None:
     with ledger.unit_of_work() as session:
-        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+        old = session.connection().exec_driver_sql("SELECT version_num FROM alembic_version")
+        current = old.scalar_one()
+        _set_version(session, "0000")
     problem = assert_problem(client.get("/readyz"), "unavailable")
+    with ledger.unit_of_work() as session:
+        _set_version(session, current)
+    assert client.get("/readyz").status_code == 200
     assert problem["checks"]["database"]["ok"] is True
     assert problem["checks"]["migrations"]["ok"] is False
 
 
-def test_no_artifact_folder_is_not_ready(client: httpx.Client, settings: Settings) -> None:
-    shutil.rmtree(settings.artifacts_dir)
-    problem = assert_problem(client.get("/readyz"), "unavailable")
+def test_no_artifact_folder_is_not_ready(settings: Settings, tmp_path: Path) -> None:
+    with serve(settings.model_copy(update={"artifacts_dir": tmp_path / "gone"})) as client:
+        shutil.rmtree(tmp_path / "gone")
+        problem = assert_problem(client.get("/readyz"), "unavailable")
     assert problem["checks"]["artifacts"]["ok"] is False
+    assert str(tmp_path) not in str(problem)
 
 
 def test_front_door(standing: httpx.Client) -> None:
@@ -114,6 +125,10 @@ def test_what_is_open_is_meant_to_be(standing: httpx.Client, description: Json) 
     """Everything outside of /v1 is about nobody's things."""
     outside = {path for path in description["paths"] if not path.startswith("/v1/")}
     assert outside == {"/healthz", "/readyz", "/problems/{slug}"}
+
+
+def _set_version(session: Session, version: str) -> None:
+    session.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
 
 
 def _references(value: object) -> list[str]:
