@@ -10,6 +10,8 @@ from worker.ledger.tables import Base
 MIGRATOR_LOCK = 0x57111
 """Advisory lock: of several processes that start at once, one migrates and the others wait."""
 
+MIGRATOR_TIMEOUT = "60s"
+
 LOCK_TIMEOUT = "5s"
 """A migration that waits longer for a table makes every query queue up behind it: it fails."""
 
@@ -28,6 +30,7 @@ def run() -> None:
 def migrate(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=Base.metadata)
     with context.begin_transaction():
+        connection.execute(text(f"SET LOCAL lock_timeout = '{MIGRATOR_TIMEOUT}'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATOR_LOCK})
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         context.run_migrations()

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,21 +21,24 @@ _names = (f"stillhouse_test_{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """Superuser's address of a server: the one of KD_TEST_DATABASE_URL, or our own."""
     given = os.environ.get("KD_TEST_DATABASE_URL")
     if given is not None:
         yield given
         return
-    server = Postgres(_folder(tmp_path_factory), durable=False)
-    try:
-        server.start()
-    except PostgresFailed as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no Postgres here: {error}")
-    yield server.url("postgres", user="postgres")
-    server.stop()
+    # Not below pytest's folder: each new run of pytest closes that one to other users, and where
+    # the tests run as root, Postgres is another user.
+    with tempfile.TemporaryDirectory(prefix="stillhouse-tests-") as folder:
+        server = Postgres(Path(folder) / "postgres", durable=False)
+        try:
+            server.start()
+        except PostgresFailed as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no Postgres here: {error}")
+        yield server.url("postgres", user="postgres")
+        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +103,3 @@ def _execute(server: URL, statement: sql.Composed) -> None:
 
 def _address(server: URL, database: str) -> str:
     return server.set(database=database).render_as_string(hide_password=False)
-
-
-def _folder(factory: pytest.TempPathFactory) -> Path:
-    return factory.mktemp("postgres") / "postgres"

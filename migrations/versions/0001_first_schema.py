@@ -142,12 +142,14 @@ def upgrade() -> None:
         sa.Column("queued_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("(phase = 'running') = (lease_until IS NOT NULL)", name="ck_jobs_lease"),
+        sa.CheckConstraint(
+            "(phase = 'running') = (lease_until IS NOT NULL)", name=op.f("ck_jobs_lease")
+        ),
         sa.CheckConstraint(
             "phase IN ('waiting', 'queued', 'running', 'succeeded', 'failed', 'cancelled')",
-            name="ck_jobs_phase",
+            name=op.f("ck_jobs_phase"),
         ),
-        sa.CheckConstraint("depth >= 0", name="ck_jobs_depth"),
+        sa.CheckConstraint("depth >= 0", name=op.f("ck_jobs_depth")),
         sa.ForeignKeyConstraint(
             ["revision_id"], ["dataset_revisions.id"], name="fk_jobs_revision_id_dataset_revisions"
         ),
@@ -294,7 +296,8 @@ def upgrade() -> None:
         sa.Column("source_job_id", sa.Uuid(), nullable=True),
         sa.Column("model_version_id", sa.Uuid(), nullable=True),
         sa.CheckConstraint(
-            "(source_job_id IS NULL) <> (model_version_id IS NULL)", name="ck_job_inputs_one_source"
+            "(source_job_id IS NULL) <> (model_version_id IS NULL)",
+            name=op.f("ck_job_inputs_one_source"),
         ),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_job_inputs_job_id_jobs"),
         sa.ForeignKeyConstraint(
