@@ -181,6 +181,8 @@ class Supervisor:
                 task()
             except LedgerUnavailable as error:
                 log.warning(what, reason=error.message)
+            except Exception:
+                log.exception(what)
             self._stopping.wait(pause_seconds)
 
 

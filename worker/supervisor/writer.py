@@ -1,8 +1,8 @@
 """The one gate through which an attempt writes to the ledger."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Event
 from typing import TypeVar
 
 import structlog
@@ -51,6 +51,5 @@ class Writer:
                 return self.write(action)
             except LedgerUnavailable as error:
                 log.warning("ledger.unavailable", reason=error.message, pause_seconds=pause)
-            # Nobody sets it: the thread's own wait, which `check` ends when the lease is over.
-            Event().wait(pause)
+            time.sleep(pause)
             pause = min(2 * pause, PAUSE_SECONDS_MAX)

@@ -71,6 +71,7 @@ def test_runs_hold_what_the_ledger_holds(
     assert bench.rows("SELECT count(*) FROM jobs WHERE NOT run_closed") == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_during_a_run_gets_every_point_once(
     bench: Bench,
     projector: Projector,
