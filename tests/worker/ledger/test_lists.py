@@ -2,6 +2,7 @@
 
 import base64
 import json
+from uuid import UUID
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_a_model_that_is_not_there(ledger: Ledger, ref: str) -> None:
     assert caught.value.field == "models.0"
 
 
-def listed(ledger: Ledger, phase: Phase) -> dict[making.UUID, dict[Phase, int]]:
+def listed(ledger: Ledger, phase: Phase) -> dict[UUID, dict[Phase, int]]:
     with ledger.unit_of_work() as session:
         page = experiments.list_experiments(session, owner=making.OWNER, phase=phase)
     return {summary.id: summary.jobs for summary in page.items}

@@ -5,6 +5,7 @@ from functools import partial
 from tests.worker.ledger import making
 from tests.worker.ledger.threads import at_once
 from worker.ledger import Ledger, projection
+from worker.ledger.jobs import Claim
 from worker.ledger.projection import PendingRun
 
 
@@ -67,7 +68,7 @@ def test_one_of_several_runs_stands(ledger: Ledger) -> None:
     assert set_run("late") == standing[0] == making.job(ledger, claim.job_id).mlflow_run_id
 
 
-def start(ledger: Ledger) -> making.jobs.Claim:
+def start(ledger: Ledger) -> Claim:
     making.register(ledger)
     making.submit(ledger, making.training())
     return making.take(ledger)

@@ -1,14 +1,16 @@
 """What an end means for the jobs behind it, and for experiments that share a job."""
 
+from uuid import UUID
+
 import pytest
 
-from kdcore.spec import FailureKind
+from kdcore.spec import FailureKind, Outcome
 from tests.worker.ledger import making
-from worker.ledger import Ledger, NotAllowedNow, NotFound, Phase, experiments
+from worker.ledger import Ledger, NotAllowedNow, NotFound, Phase, experiments, jobs
 from worker.ledger.propagation import INPUT_FAILED
 
 
-def take_key(ledger: Ledger, experiment_id: making.UUID, key: str) -> making.jobs.Claim:
+def take_key(ledger: Ledger, experiment_id: UUID, key: str) -> jobs.Claim:
     """Claims until it holds the job of this key; the others go back to the queue."""
     wanted = making.jobs_of(ledger, experiment_id)[key].id
     held = []
@@ -71,7 +73,7 @@ def test_cancelling_a_foreign_job_finds_nothing(ledger: Ledger) -> None:
     making.register(ledger)
     job_id = making.jobs_of(ledger, making.submit(ledger, making.training()))["verdict"].id
     with pytest.raises(NotFound), ledger.unit_of_work() as session:
-        making.jobs.cancel_job(session, owner=making.STRANGER, id=job_id)
+        jobs.cancel_job(session, owner=making.STRANGER, id=job_id)
 
 
 def test_cancelling_an_experiment_spares_what_others_want(ledger: Ledger) -> None:
@@ -122,10 +124,10 @@ def test_a_fit_without_a_model_has_not_succeeded(ledger: Ledger) -> None:
     making.register(ledger)
     making.submit(ledger, making.training())
     claim = making.take(ledger)
-    assert making.end(ledger, claim, making.Outcome(status="succeeded")) is Phase.QUEUED
+    assert making.end(ledger, claim, Outcome(status="succeeded")) is Phase.QUEUED
     assert making.job(ledger, claim.job_id).reason == FailureKind.TRAINER_GARBLED
 
 
-def cancel_experiment(ledger: Ledger, experiment_id: making.UUID) -> Phase:
+def cancel_experiment(ledger: Ledger, experiment_id: UUID) -> Phase:
     with ledger.unit_of_work() as session:
         return experiments.cancel_experiment(session, owner=making.OWNER, id=experiment_id).phase

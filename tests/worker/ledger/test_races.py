@@ -1,5 +1,6 @@
 """Races that are really committed: threads, one transaction each, one outcome."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from uuid import UUID
 
@@ -8,8 +9,8 @@ from sqlalchemy import text
 
 from kdcore.spec import Experiment
 from tests.worker.ledger import making
-from tests.worker.ledger.threads import at_once
-from worker.ledger import Fenced, IdempotencyMismatch, Ledger, Phase
+from tests.worker.ledger.threads import at_once, wait_until_one_waits_for_a_lock
+from worker.ledger import Fenced, IdempotencyMismatch, Ledger, Phase, experiments, jobs, models
 from worker.ledger.jobs import Directive
 from worker.ledger.states import TERMINAL
 
@@ -27,11 +28,7 @@ def test_many_jobs_are_claimed_once_each(ledger: Ledger) -> None:
     making.register(ledger)
     making.submit(ledger, making.training(seeds=list(range(10))))
     claims = at_once([partial(making.try_take, ledger) for _ in range(10)])
-    ids = [
-        claim.job_id
-        for claim in claims
-        if claim is not None and not isinstance(claim, BaseException)
-    ]
+    ids = [claim.job_id for claim in claims if claim is not None]
     assert len(set(ids)) == len(ids) == 10
 
 
@@ -117,6 +114,83 @@ def test_a_heartbeat_that_comes_first_keeps_the_job(ledger: Ledger) -> None:
     assert making.rescue(ledger) == []
 
 
+def test_a_rescue_that_waited_for_a_heartbeat_takes_nothing(ledger: Ledger) -> None:
+    making.register(ledger)
+    making.submit(ledger, making.training())
+    claim = making.take(ledger)
+    making.expire_lease(ledger, claim.job_id)
+    with ThreadPoolExecutor(1) as threads:
+        with ledger.unit_of_work() as session:
+            jobs.heartbeat(
+                session, job_id=claim.job_id, attempt=claim.attempt, lease_seconds=making.LEASE
+            )
+            rescued = threads.submit(making.rescue, ledger)
+            wait_until_one_waits_for_a_lock(ledger)
+        assert rescued.result() == []
+    assert making.job(ledger, claim.job_id).phase is Phase.RUNNING
+
+
+def test_a_submission_that_waited_for_a_cancel_does_not_share_the_job(ledger: Ledger) -> None:
+    making.register(ledger)
+    first = making.jobs_of(ledger, making.submit(ledger, making.training()))
+    with ThreadPoolExecutor(1) as threads:
+        with ledger.unit_of_work() as session:
+            jobs.cancel_job(session, owner=making.OWNER, id=first["model-0"].id)
+            second = threads.submit(making.submit, ledger, making.training())
+            wait_until_one_waits_for_a_lock(ledger)
+        shown = making.jobs_of(ledger, second.result())
+    assert {key: job.phase for key, job in shown.items()} == {
+        "model-0": Phase.QUEUED,
+        "verdict": Phase.WAITING,
+    }
+    assert not {job.id for job in shown.values()} & {job.id for job in first.values()}
+
+
+def test_a_cancel_that_waited_for_a_submission_spares_the_shared_job(ledger: Ledger) -> None:
+    making.register(ledger)
+    first = making.submit(ledger, making.training())
+    other = making.training(name="other")
+    with ThreadPoolExecutor(1) as threads:
+        with ledger.unit_of_work() as session:
+            submission = experiments.submit(
+                session, owner=making.OWNER, experiment=other, request_digest="d"
+            )
+            cancelled = threads.submit(_cancel_experiment, ledger, first)
+            wait_until_one_waits_for_a_lock(ledger)
+        assert cancelled.result() is Phase.CANCELLED
+    assert making.phases(ledger, submission.experiment_id)["model-0"] is Phase.QUEUED
+
+
+def test_two_experiments_that_share_a_job_are_cancelled_at_once(ledger: Ledger) -> None:
+    making.register(ledger)
+    ids = [making.submit(ledger, making.training(name=name)) for name in ("a", "b")]
+    ends = at_once([partial(_cancel_experiment, ledger, id) for id in ids])
+    assert ends == [Phase.CANCELLED] * 2
+    assert set(making.phases(ledger, ids[0]).values()) == {Phase.CANCELLED}
+
+
+def test_a_late_dependent_of_a_job_that_just_ends(ledger: Ledger) -> None:
+    """The submission comes first to the lock, so the finish must see what it added."""
+    making.register(ledger)
+    making.submit(ledger, making.training())
+    claim = making.take(ledger)
+    distilling = making.distillation()
+    with ThreadPoolExecutor(1) as threads:
+        with ledger.unit_of_work() as session:
+            submission = experiments.submit(
+                session, owner=making.OWNER, experiment=distilling, request_digest="d"
+            )
+            ended = threads.submit(making.succeed, ledger, claim)
+            wait_until_one_waits_for_a_lock(ledger)
+        assert ended.result() is Phase.SUCCEEDED
+    shown = making.jobs_of(ledger, submission.experiment_id)
+    assert shown["teacher-big"].id == claim.job_id
+    assert shown["distilled-0"].phase is Phase.QUEUED
+    with ledger.unit_of_work() as session:
+        version = models.resolve(session, owner=making.OWNER, ref="models:/demo-teacher-big/1")
+    assert version.job_id == claim.job_id
+
+
 def test_fifty_submissions_with_one_key(ledger: Ledger) -> None:
     making.register(ledger)
     experiment = making.distillation()
@@ -187,3 +261,8 @@ def test_two_sources_that_end_at_once_queue_their_dependent_once(ledger: Ledger)
 def _count(ledger: Ledger, table: str) -> int:
     with ledger.unit_of_work() as session:
         return int(session.scalar(text(f"SELECT count(*) FROM {table}")) or 0)
+
+
+def _cancel_experiment(ledger: Ledger, experiment_id: UUID) -> Phase:
+    with ledger.unit_of_work() as session:
+        return experiments.cancel_experiment(session, owner=making.OWNER, id=experiment_id).phase

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from kdcore.spec import Failure, FailureKind, Outcome
 from tests.worker.ledger import making
 from worker.ledger import Ledger, Phase
+from worker.ledger.jobs import Claim
 from worker.ledger.states import AFTER_FAILURE, FRUITLESS_LIMIT
 
 NEVER_ENDING = [kind for kind, rule in AFTER_FAILURE.items() if rule.limit is None]
@@ -112,7 +113,7 @@ def start(ledger: Ledger) -> None:
     making.submit(ledger, making.training())
 
 
-def take_now(ledger: Ledger) -> making.jobs.Claim:
+def take_now(ledger: Ledger) -> Claim:
     with ledger.unit_of_work() as session:
         session.execute(text("UPDATE jobs SET not_before = now() - interval '1 second'"))
     return making.take(ledger)

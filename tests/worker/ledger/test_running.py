@@ -2,6 +2,7 @@
 
 import pytest
 
+from kdcore.spec import Outcome, event_adapter
 from tests.worker.ledger import making
 from worker.ledger import FileRef, Ledger, Phase, jobs, reading
 
@@ -105,7 +106,7 @@ def test_artifacts_are_those_of_the_attempt_that_counts(ledger: Ledger) -> None:
     first = start(ledger)
     making.publish(ledger, first, 5)
     log = {"log.txt": FileRef(making.SHA, 1)}
-    making.end(ledger, first, making.Outcome(status="interrupted"), files=log)
+    making.end(ledger, first, Outcome(status="interrupted"), files=log)
     second = making.take(ledger)
     assert paths(ledger, second) == [
         "checkpoints/step-00000005/manifest.json",
@@ -174,7 +175,7 @@ def test_an_idle_worker_hears_of_a_new_job(ledger: Ledger) -> None:
 def test_nul_in_an_event_does_not_stop_the_relay(ledger: Ledger, text: str) -> None:
     claim = start(ledger)
     warning = {"type": "warning", "at": making.NOW, "code": text, "message": text}
-    making.relay(ledger, claim, [making.event_adapter.validate_python(warning)])
+    making.relay(ledger, claim, [event_adapter.validate_python(warning)])
     assert making.event_types(ledger, claim.job_id)[-1] == "warning"
 
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from tests.worker.ledger import making
-from worker.ledger import InvalidReference, Ledger, LedgerUnavailable, NotFound, models
+from worker.ledger import InvalidReference, Ledger, LedgerUnavailable, NotFound, datasets, models
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_a_block_that_raises_leaves_nothing(ledger: Ledger) -> None:
     def register_and_raise() -> None:
         with ledger.unit_of_work() as session:
-            making.datasets.register(
+            datasets.register(
                 session, owner=making.OWNER, source=making.source(), manifest=making.manifest()
             )
             raise ZeroDivisionError
@@ -23,7 +23,7 @@ def test_a_block_that_raises_leaves_nothing(ledger: Ledger) -> None:
     with pytest.raises(ZeroDivisionError):
         register_and_raise()
     with ledger.unit_of_work() as session, pytest.raises(NotFound):
-        making.datasets.get_revision(session, owner=making.OWNER, ref="nuclei")
+        datasets.get_revision(session, owner=making.OWNER, ref="nuclei")
 
 
 def test_a_database_that_is_away() -> None:
