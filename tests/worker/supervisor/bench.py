@@ -15,12 +15,13 @@ from threading import Thread
 from typing import Any
 from uuid import UUID
 
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from kdcore.spec import DatasetManifest
 from tests.worker.ledger import making
 from worker.artifacts import FolderStore
-from worker.ledger import Ledger, Phase, datasets
+from worker.ledger import FileRef, Ledger, Phase, datasets
 from worker.settings import WorkerSettings
 from worker.supervisor.supervisor import Supervisor
 
@@ -67,7 +68,7 @@ class Bench:
     def settings(self, script: dict[str, Any], **changes: Any) -> WorkerSettings:
         trainer = (sys.executable, "-I", str(TRAINER), json.dumps(script))
         return WorkerSettings(
-            database_url=self.database_url,  # type: ignore[arg-type]
+            database_url=SecretStr(self.database_url),
             work_dir=self.folder / changes.pop("work", "work"),
             artifacts_dir=self.store.root,
             trainer=trainer,
@@ -149,8 +150,6 @@ class Bench:
             id=job_id,
             path=path,
         )
-        from worker.ledger import FileRef
-
         with self.store.open(FileRef(digest, size)) as file:
             return file.read()
 

@@ -1,5 +1,7 @@
 """Attempts with real child processes: how they end, and what the ledger then holds."""
 
+from uuid import UUID
+
 import pytest
 
 from kdcore.spec import FailureKind
@@ -112,7 +114,7 @@ def test_kills_leave_the_weights_and_events_of_an_undisturbed_run(bench: Bench) 
     assert firsts == [(1, 1), (2, 5), (3, 9), (4, 9), (5, 17)]
 
 
-def assert_events_once_in_order(bench: Bench, job_id: object) -> None:
+def assert_events_once_in_order(bench: Bench, job_id: UUID) -> None:
     numbers = bench.rows("SELECT number FROM events WHERE job_id = :id ORDER BY number", id=job_id)
     assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1))
     said = bench.rows(
@@ -123,7 +125,7 @@ def assert_events_once_in_order(bench: Bench, job_id: object) -> None:
     assert said == sorted(set(said))
 
 
-def ended(bench: Bench, job_id: object) -> list[tuple[object, ...]]:
+def ended(bench: Bench, job_id: UUID) -> list[tuple[object, ...]]:
     return bench.rows(
         "SELECT ended_as, exit_status FROM attempts "
         "WHERE job_id = :id AND ended_as IS NOT NULL ORDER BY number",
@@ -131,12 +133,12 @@ def ended(bench: Bench, job_id: object) -> list[tuple[object, ...]]:
     )
 
 
-def spawned(bench: Bench, job_id: object) -> list[int]:
+def spawned(bench: Bench, job_id: UUID) -> list[int]:
     [pids] = [path.read_text() for path in bench.folder.glob(f"work/runs/{job_id}/a1/pids")]
     return [int(pid) for pid in pids.split()]
 
 
-def resubmit(bench: Bench, *, seed: int) -> object:
+def resubmit(bench: Bench, *, seed: int) -> UUID:
     experiment = making.training(seeds=[seed], name=f"again-{seed}")
     experiment_id = making.submit(bench.ledger, experiment, force=True)
     return making.jobs_of(bench.ledger, experiment_id)[f"model-{seed}"].id

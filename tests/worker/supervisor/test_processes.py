@@ -4,6 +4,7 @@ import os
 import signal
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 from tests.worker.ledger import making
 from tests.worker.supervisor.bench import SHORT_LEASE, Bench, is_running, until
@@ -111,7 +112,17 @@ def now(bench: Bench) -> datetime:
     return moment
 
 
-def attempts(bench: Bench, job_id: object) -> list[tuple[object, ...]]:
+def test_training_does_not_need_the_tracking_server(bench: Bench) -> None:
+    job_id = bench.submit()
+    process = bench.spawn({"steps": 3}, mlflow_url="http://127.0.0.1:9")
+    bench.wait_for(job_id, Phase.SUCCEEDED)
+    log = bench.folder / "worker-0.log"
+    until(lambda: "tracking.waits" in log.read_text())
+    process.terminate()
+    assert process.wait(15) == 0
+
+
+def attempts(bench: Bench, job_id: UUID) -> list[tuple[object, ...]]:
     return bench.rows(
         "SELECT number, ended_as FROM attempts WHERE job_id = :id ORDER BY number", id=job_id
     )

@@ -228,7 +228,7 @@ def test_refused_names_become_others(name: str) -> None:
     from mlflow.utils.validation import _validate_metric_name
 
     clean = accepted_name(name)
-    _validate_metric_name(clean)
+    _validate_metric_name(clean)  # type: ignore[no-untyped-call]
     assert len(clean) <= 250
     assert accepted_name("val/iou/rock wall-1.0:a") == "val/iou/rock wall-1.0:a"
 
