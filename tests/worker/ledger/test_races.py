@@ -221,7 +221,7 @@ def test_submissions_at_once_share_their_jobs(ledger: Ledger) -> None:
 
 
 def test_overlapping_plans_in_other_orders_do_not_wait_for_each_other(ledger: Ledger) -> None:
-    """Submissions, a worker and cancels at once: no deadlock, and nothing is left hanging."""
+    """Submissions and two workers at once: no deadlock, and nothing is left hanging."""
     making.register(ledger)
 
     def experiment(number: int) -> Experiment:

@@ -95,6 +95,19 @@ def test_force_does_everything_anew(ledger: Ledger) -> None:
     assert third["model-0"].id == new["model-0"].id
 
 
+def test_what_waits_for_a_superseded_job_is_not_shared(ledger: Ledger) -> None:
+    """It would fall with a job that the new experiment has nothing to do with."""
+    making.register(ledger)
+    first = making.submit(ledger, making.distillation())
+    making.submit(ledger, making.training(), force=True)
+    second = making.submit(ledger, making.distillation())
+    old, new = making.jobs_of(ledger, first), making.jobs_of(ledger, second)
+    shared = {key for key in old if old[key].id == new[key].id}
+    assert shared == {"baseline-0"}
+    making.cancel(ledger, old["teacher-big"].id)
+    assert making.phases(ledger, second)["verdict"] is Phase.WAITING
+
+
 def test_equal_jobs_of_one_plan_are_one_job(ledger: Ledger) -> None:
     making.register(ledger)
     teacher = {"name": "twin", "train": {"model": making.SMALL, "train": making.TRAIN}}
