@@ -1,5 +1,6 @@
 """``python -m api``: serve the API until it is told to stop."""
 
+import contextlib
 import sys
 
 import uvicorn
@@ -13,7 +14,7 @@ KEEP_ALIVE_SECONDS = 15
 """Longer than clients keep an idle connection (httpx: 5 s), so that it is they who close it."""
 
 SHUTDOWN_SECONDS = 5
-"""Event streams do not end by themselves; they are cut after this."""
+"""Answers that are still being sent are cut after this."""
 
 
 def main() -> int:
@@ -26,16 +27,22 @@ def main() -> int:
             sys.stderr.write(f"KD_{field}: {item['msg']}\n" if field else f"{item['msg']}\n")
         return 2
     configure(settings.log_format)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.api_host,
-        port=settings.api_port,
-        log_level="info",
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    app = create_app(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.api_host,
+            port=settings.api_port,
+            log_level="info",
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
     )
-    return 0
+    app.state.stopping = lambda: server.should_exit
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else 1
 
 
 if __name__ == "__main__":

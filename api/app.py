@@ -62,6 +62,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.ledger = ledger
     app.state.store = store
+    # Whoever runs the server knows when it ends; streams ask.
+    app.state.stopping = lambda: False
     app.state.registrar = Registrar(settings, ledger, store)
     handlers.install(app)
     v1 = APIRouter(prefix="/v1")

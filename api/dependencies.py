@@ -1,5 +1,6 @@
 """What endpoints ask for, as `Annotated` aliases."""
 
+from collections.abc import Callable
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -39,10 +40,16 @@ def _registrar(request: Request) -> Registrar:
     return registrar
 
 
+def _stopping(request: Request) -> Callable[[], bool]:
+    stopping: Callable[[], bool] = request.app.state.stopping
+    return stopping
+
+
 CurrentOwner = Annotated[str, Depends(current_owner)]
 CurrentSettings = Annotated[Settings, Depends(_settings)]
 CurrentLedger = Annotated[Ledger, Depends(_ledger)]
 CurrentStore = Annotated[ArtifactStore, Depends(_store)]
+Stopping = Annotated[Callable[[], bool], Depends(_stopping)]
 CurrentRegistrar = Annotated[Registrar, Depends(_registrar)]
 
 Cursor = Annotated[

@@ -25,22 +25,32 @@ class Batch:
 
 
 def event_stream(
-    read: Callable[[int], Batch], after: int, *, poll: float, heartbeat: float
+    read: Callable[[int], Batch],
+    after: int,
+    *,
+    stopping: Callable[[], bool],
+    poll: float,
+    heartbeat: float,
 ) -> EventSourceResponse:
     """Everything behind event number ``after``, until the job is over.
 
     ``read`` is called in a thread, every ``poll`` seconds while nothing happens; a comment goes out
-    every ``heartbeat`` seconds of silence, so that proxies keep the connection.
+    every ``heartbeat`` seconds of silence, so that proxies keep the connection. When the server is
+    ``stopping`` the stream ends early; its reader comes back with the number of the last event.
     """
-    return EventSourceResponse(_follow(read, after, poll, heartbeat), headers=HEADERS)
+    return EventSourceResponse(_follow(read, after, stopping, poll, heartbeat), headers=HEADERS)
 
 
 async def _follow(
-    read: Callable[[int], Batch], after: int, poll: float, heartbeat: float
+    read: Callable[[int], Batch],
+    after: int,
+    stopping: Callable[[], bool],
+    poll: float,
+    heartbeat: float,
 ) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RECONNECT_MILLISECONDS)
     silent_since = anyio.current_time()
-    while True:
+    while not stopping():
         try:
             batch = await run_in_threadpool(read, after)
         except LedgerUnavailable:

@@ -163,7 +163,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """The answer for ``slug``; 503 and 507 carry Retry-After, 408 ends the connection."""
+    """The answer for ``slug``; 503 and 507 carry Retry-After, 408 and 500 end the connection."""
     row = PROBLEMS[slug]
     body = Problem(
         type=f"/problems/{slug}",
@@ -176,8 +176,8 @@ def problem_response(
     )
     retry = {"Retry-After": RETRY_AFTER_SECONDS} if row.status in (503, 507) else {}
     # A sender that is too slow is not waited for. One that sends too much is, because a connection
-    # that is cut in the middle loses the answer too.
-    close = {"Connection": "close"} if row.status == 408 else {}
+    # that is cut in the middle loses the answer too. After a fault the server closes by itself.
+    close = {"Connection": "close"} if row.status in (408, 500) else {}
     return JSONResponse(
         body.model_dump(mode="json", exclude_none=True),
         row.status,

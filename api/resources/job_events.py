@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.bodies.base import ListBody
 from api.bodies.jobs import EventBody, EventsBody, MetricBody
-from api.dependencies import CurrentLedger, CurrentOwner, CurrentSettings, JobId
+from api.dependencies import CurrentLedger, CurrentOwner, CurrentSettings, JobId, Stopping
 from api.event_stream import Batch, event_stream
 from api.problems import Slug, failures
 from worker.ledger import reading
@@ -42,6 +42,7 @@ def follow_events(
     ledger: CurrentLedger,
     owner: CurrentOwner,
     settings: CurrentSettings,
+    stopping: Stopping,
     after: EventNumber = None,
     last_event_id: LastEventId = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
@@ -61,6 +62,7 @@ def follow_events(
     return event_stream(
         read,
         position,
+        stopping=stopping,
         poll=settings.api_event_poll_seconds,
         heartbeat=settings.api_heartbeat_seconds,
     )

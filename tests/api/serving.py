@@ -17,14 +17,16 @@ def serve(settings: Settings) -> Iterator[httpx.Client]:
     """A client of a server that stands until the block ends."""
     # Listening before the server starts: connections wait in the backlog rather than fail.
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         ws="none",
         timeout_keep_alive=60,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
+    app.state.stopping = lambda: server.should_exit
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"

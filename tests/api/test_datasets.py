@@ -1,6 +1,8 @@
 """Registering datasets: what is refused, what is kept, and where folders may lie."""
 
 import hashlib
+import shutil
+import sys
 from pathlib import Path
 
 import httpx
@@ -13,6 +15,8 @@ from tests.api.problem_assertions import assert_problem
 from tests.api.serving import serve
 from worker.artifacts import FolderStore
 from worker.ledger.files import FileRef
+
+SAMPLE = Path(__file__).parents[2] / "examples" / "nuclei"
 
 
 def register(client: httpx.Client, document: Json) -> httpx.Response:
@@ -136,3 +140,27 @@ def test_the_files_are_kept_as_they_were(
     ref = FileRef(hashlib.sha256(content).hexdigest(), len(content))
     with FolderStore(settings.artifacts_dir).open(ref) as file:
         assert file.read() == content
+
+
+def test_the_real_scanner(settings: Settings, roots: Path, database_url: str) -> None:
+    """Three pairs of the sample data; then one mask is not an image."""
+    for split in ("train", "val", "test"):
+        image = min((SAMPLE / split / "images").iterdir())
+        for kind in ("images", "masks"):
+            (roots / "nuclei" / split / kind).mkdir(parents=True)
+            shutil.copy(SAMPLE / split / kind / image.name, roots / "nuclei" / split / kind)
+    document = source(
+        "nuclei", classes=[{"name": name} for name in ("background", "nucleus", "boundary")]
+    )
+    scanner = (sys.executable, "-m", "kdcore", "scan")
+    with serve(settings.model_copy(update={"scanner": scanner})) as client:
+        answer = register(client, document)
+        assert answer.status_code == 201, answer.text
+        statistics = answer.json()["splits"]["train"]["statistics"]
+        assert sum(statistics["class_pixels"]) + statistics["ignored_pixels"] == 256 * 256
+        (mask,) = (roots / "nuclei/val/masks").iterdir()
+        mask.write_bytes(b"no image")
+        problem = assert_problem(register(client, document), "invalid-dataset")
+        (error,) = problem["errors"]
+        assert error["file"] == f"val/masks/{mask.name}"
+        assert error["reason"]

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterator
 
+import anyio
 import httpx
 
+from api.event_stream import Batch, event_stream
 from tests.api.documents import Json
 from tests.api.problem_assertions import assert_problem
 from tests.api.working import Worker
@@ -117,6 +119,22 @@ def test_silence_is_filled_with_comments(
     with client.stream("GET", f"/v1/jobs/{claim.job_id}/events") as answer:
         lines = answer.iter_lines()
         assert any(line.startswith(": ping") for line in lines)
+
+
+def test_a_stopping_server_ends_its_streams() -> None:
+    asked: list[int] = []
+
+    def read(after: int) -> Batch:
+        asked.append(after)
+        return Batch((), ended=False)
+
+    async def collect() -> list[object]:
+        # Stops after it has asked twice.
+        stream = event_stream(read, 7, stopping=lambda: len(asked) == 2, poll=0.001, heartbeat=60.0)
+        return [chunk async for chunk in stream.body_iterator]
+
+    assert anyio.run(collect) == [b"retry: 2000\n\n"]
+    assert asked == [7, 7]
 
 
 def test_pages(client: httpx.Client, experiment: Json, worker: Worker) -> None:
