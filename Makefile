@@ -1,6 +1,8 @@
 # `make help` lists what there is. Every target sets up its own environment first.
 PYTHON ?= $(shell .ci/pick-python)
 BIN := .venv/bin
+# Threads that spin while they wait make each other slow where trainings share few cores.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up demo test check format lock docs clean

@@ -33,6 +33,7 @@ class JobsProgress:
         )
         self._tasks: dict[str, TaskID] = {}
         self._phases: dict[str, str] = {}
+        self._lines: dict[str, str] = {}
         self._printed = 0.0
 
     def __enter__(self) -> Self:
@@ -69,12 +70,10 @@ class JobsProgress:
         for job in jobs:
             changed = self._phases.get(job["id"]) != job["phase"]
             if changed or (due and job["phase"] == "running"):
-                self._console.print(
-                    f"{job['key']}: {job['phase']} {_text(job, scores.get(job['id']))}".rstrip(),
-                    markup=False,
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                line = f"{job['key']}: {job['phase']} {_text(job, scores.get(job['id']))}".rstrip()
+                if line != self._lines.get(job["id"]):
+                    self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+                self._lines[job["id"]] = line
                 self._phases[job["id"]] = job["phase"]
                 self._printed = time.monotonic()
 

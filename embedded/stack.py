@@ -146,6 +146,9 @@ class Stack:
             "KD_API_HOST": HOST,
             "KD_API_PORT": str(self._ports["api"]),
             "KD_MLFLOW_URL": self.running.mlflow,
+            # Trainers share the cores with all the rest here, and OpenMP threads that spin while
+            # they wait cost a training step up to four times its time.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         }
 
     def _mlflow_environment(self) -> dict[str, str]:

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-ROLES = {"teacher": "teacher", "baseline": "student, alone", "distilled": "student, distilled"}
 
 
 def print_verdict(verdict: Mapping[str, Any], console: Console) -> None:
@@ -24,18 +23,18 @@ def print_verdict(verdict: Mapping[str, Any], console: Console) -> None:
 
 
 def _contestants(verdict: Mapping[str, Any]) -> Table:
-    table = Table(title=f"On the {verdict['split']} split", title_justify="left")
+    table = _table(f"On the {verdict['split']} split; baseline and distilled are one student")
     table.add_column("model")
     table.add_column("seed", justify="right")
     table.add_column("mIoU", justify="right")
     for name in verdict["classes"]:
         table.add_column(name, justify="right")
-    for heading in ("parameters", "GFLOPs", "p50 ms"):
+    for heading in ("params", "GFLOPs", "ms"):
         table.add_column(heading, justify="right")
     for one in verdict["contestants"]:
         latency = one["latency_ms"]
         table.add_row(
-            ROLES.get(one["role"], one["name"]),
+            one["role"],
             "" if one["seed"] is None else str(one["seed"]),
             _score(one["miou"]),
             *(_score(value) for value in one["iou"]),
@@ -48,8 +47,8 @@ def _contestants(verdict: Mapping[str, Any]) -> Table:
 
 def _gains(verdict: Mapping[str, Any]) -> Table:
     delta = verdict["delta"]
-    title = f"Distilled minus alone, IoU points, {delta['confidence']:.0%} interval"
-    table = Table(title=title, title_justify="left")
+    title = f"Distilled minus baseline, IoU points, {delta['confidence']:.0%} interval"
+    table = _table(title)
     table.add_column("class")
     table.add_column("difference", justify="right")
     table.add_column("from", justify="right")
@@ -58,6 +57,18 @@ def _gains(verdict: Mapping[str, Any]) -> Table:
     for one in delta["per_class"]:
         table.add_row(one["class"], *(_points(value) for value in _interval(one, "delta")))
     return table
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="none",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        min_width=len(title),
+    )
 
 
 def _interval(row: Mapping[str, Any], key: str) -> tuple[float | None, float | None, float | None]:
