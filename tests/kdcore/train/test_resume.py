@@ -95,11 +95,8 @@ def test_killed_at_random_moments_and_resumed(lay_out: LayOut, fit_spec: FitSpec
     undisturbed, killed = lay_out("undisturbed", spec), lay_out("killed", spec)
     assert run_directory(undisturbed).status == "succeeded"
     rng, kills = random.Random(5), 0
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     while read_outcome(killed) is None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "kdcore", "run", str(killed)], env=environment
-        )
+        process = subprocess.Popen([sys.executable, "-m", "kdcore", "run", str(killed)])
         if kills < 4:
             wait_for_event(killed, process, rng.uniform(0.0, 0.4))
             process.kill()
