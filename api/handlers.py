@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.pointers import dotted, locate, pointer
 from api.problems import ERRORS_LISTED, FieldError, Refusal, Slug, problem_response
 from api.remedies import remedy
 from api.spec_schemas import body_schema
+from kdcore.spec.pointers import dotted, locate, pointer
 from worker.artifacts import (
     ArtifactCorrupt,
     ArtifactError,

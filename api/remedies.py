@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from api.pointers import Located, Path
+from kdcore.spec.pointers import Located, Path
 
 Schema = dict[str, Any]
 

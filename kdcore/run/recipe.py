@@ -19,6 +19,7 @@ from kdcore.spec.events import Event
 from kdcore.spec.experiment import Experiment, experiment_adapter
 from kdcore.spec.outcome import Outcome
 from kdcore.spec.plan import FromJob, PlannedJob, plan
+from kdcore.spec.pointers import dotted, locate
 from kdcore.spec.rundir import DATASET, DATASET_MANIFEST, MODEL, SPEC
 
 Told = Callable[[PlannedJob, Event], None]
@@ -39,14 +40,16 @@ def read_recipe(path: Path) -> tuple[Experiment, DatasetSource]:
         raise SpecError(
             "dataset: a mapping, or the path of a file with one, is expected", field="dataset"
         )
+    source = {**source, "root": str(folder / str(source.get("root", "")))}
     try:
-        dataset = DatasetSource.model_validate(
-            {**source, "root": str(folder / str(source.get("root")))}
-        )
-        experiment = experiment_adapter.validate_python({**document, "dataset": dataset.name})
+        dataset = DatasetSource.model_validate(source)
     except ValidationError as error:
-        raise SpecError(f"{path.name}: {error}") from error
-    return experiment, dataset
+        raise _spec_error("dataset", error, source) from error
+    document = {**document, "dataset": dataset.name}
+    try:
+        return experiment_adapter.validate_python(document), dataset
+    except ValidationError as error:
+        raise _spec_error(path.name, error, document) from error
 
 
 def run_recipe(path: Path, out: Path, *, told: Told) -> Path:
@@ -64,6 +67,13 @@ def run_recipe(path: Path, out: Path, *, told: Told) -> Path:
         outcome = run_directory(run, listener=partial(told, job))
         _raise_unless_succeeded(job, outcome)
     return out / "jobs" / planned[-1].key / "report"
+
+
+def _spec_error(name: str, error: ValidationError, document: dict[str, Any]) -> SpecError:
+    """All problems at once, each at its place in the document."""
+    located = locate(error.errors(), document)
+    lines = [f"{dotted(item.path) or 'recipe'}: {item.message}" for item in located]
+    return SpecError(f"{name}: " + "\n".join(lines), field=dotted(located[0].path))
 
 
 def _lay_out(

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from api.pointers import Located, dotted, locate, pointer
 from api.remedies import remedy
 from api.spec_schemas import schema
 from kdcore.spec import experiment_adapter
+from kdcore.spec.pointers import Located, dotted, locate, pointer
 from tests.api.documents import MODEL, TRAIN, Json, distillation, training
 
 
