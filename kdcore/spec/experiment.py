@@ -175,6 +175,22 @@ Experiment = Annotated[
 experiment_adapter: TypeAdapter[Experiment] = TypeAdapter(Experiment)
 
 
+def models_of(experiment: Experiment) -> tuple[tuple[str, ModelSpec], ...]:
+    """Every network that the experiment would build, with the dotted path of its field."""
+    match experiment:
+        case TrainingExperiment():
+            return (("model", experiment.model),)
+        case DistillationExperiment():
+            trained = tuple(
+                (f"teachers.{index}.train.model", teacher.train.model)
+                for index, teacher in enumerate(experiment.teachers)
+                if teacher.train is not None
+            )
+            return (*trained, ("student.model", experiment.student.model))
+        case EvaluationExperiment():
+            return ()
+
+
 def _refuse_teacher_terms(objective: tuple[Term, ...]) -> None:
     for term in objective:
         if term.needs_teacher:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,9 +11,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from kdcore.spec import Experiment, FromModel, PlannedJob, plan
-from kdcore.spec.experiment import DistillationExperiment, EvaluationExperiment
+from kdcore.spec.experiment import DistillationExperiment, EvaluationExperiment, models_of
 from worker.ledger.datasets import RevisionKey, find_revision
-from worker.ledger.errors import IdempotencyMismatch
+from worker.ledger.errors import IdempotencyMismatch, InvalidReference
 from worker.ledger.locking import locked
 from worker.ledger.models import ModelVersion, model_name, register_versions, resolve
 from worker.ledger.states import TERMINAL, Phase
@@ -93,6 +94,7 @@ class _Blueprint:
 
 
 def _blueprint(session: Session, owner: str, experiment: Experiment) -> _Blueprint:
+    _refuse_local_weights(experiment)
     revision = find_revision(session, owner=owner, ref=experiment.dataset, field="dataset")
     versions = {
         ref: resolve(session, owner=owner, ref=ref, field=field)
@@ -117,6 +119,16 @@ def _model_references(experiment: Experiment) -> Iterator[tuple[str, str]]:
                 yield f"models.{index}", ref
         case _:
             return
+
+
+def _refuse_local_weights(experiment: Experiment) -> None:
+    """A path would name a file of whatever worker the job comes to, and let clients look for files."""
+    for field, model in models_of(experiment):
+        if model.weights not in (None, "imagenet"):
+            raise InvalidReference(
+                "a service takes no path of a weights file; leave it out, or say `imagenet`",
+                field=f"{field}.weights",
+            )
 
 
 def _stored(session: Session, owner: str, key: str, request_digest: str) -> Submission | None:
@@ -228,7 +240,7 @@ class _Placing:
                 priority=self.experiment.priority,
                 phase=phase,
                 event_number=1,
-                queued_at=func.now() if ready else None,
+                queued_at=self._queued_at(job) if ready else None,
             )
             .on_conflict_do_nothing()
             .returning(JobRow.id)
@@ -237,6 +249,10 @@ class _Placing:
             return None
         self._insert_inputs(id, job)
         return _Placed(id, phase, created=True)
+
+    def _queued_at(self, job: PlannedJob) -> Any:
+        """All of one plan are queued at one time; a microsecond apart they keep the plan's order."""
+        return func.now() + timedelta(microseconds=self.blueprint.planned.index(job))
 
     def _insert_inputs(self, id: UUID, job: PlannedJob) -> None:
         rows = [

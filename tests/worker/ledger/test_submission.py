@@ -173,6 +173,11 @@ def test_stored_models_are_evaluated(ledger: Ledger) -> None:
         (making.training(dataset="nuclei@7"), "dataset"),
         (making.distillation(teachers=[{"name": "t", "model": "models:/x/1"}]), "teachers.0.model"),
         (making.distillation(teachers=[{"name": "t", "model": "../x"}]), "teachers.0.model"),
+        (
+            making.distillation(student={"model": {**making.SMALL, "weights": "/etc/passwd"}}),
+            "student.model.weights",
+        ),
+        (making.training(model={**making.UNET, "weights": "encoder.pth"}), "model.weights"),
     ],
 )
 def test_what_is_not_there_is_named_by_its_field(
@@ -185,6 +190,14 @@ def test_what_is_not_there_is_named_by_its_field(
     assert caught.value.field == field
     with ledger.unit_of_work() as session:
         assert reading.list_jobs(session, owner=making.OWNER).items == []
+
+
+def test_jobs_of_one_plan_are_claimed_in_its_order(ledger: Ledger) -> None:
+    making.register(ledger)
+    experiment_id = making.submit(ledger, making.distillation(seeds=[0, 1, 2]))
+    keys = {job.id: key for key, job in making.jobs_of(ledger, experiment_id).items()}
+    taken = [keys[making.take(ledger).job_id] for _ in range(4)]
+    assert taken == ["teacher-big", "baseline-0", "baseline-1", "baseline-2"]
 
 
 def test_a_preview_shows_what_a_submission_does(ledger: Ledger) -> None:
