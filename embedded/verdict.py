@@ -3,17 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+CLASS_COLUMNS_MAX = 6
+"""More do not fit beside the rest; the differences are shown for every class anyway."""
 
 
 def print_verdict(verdict: Mapping[str, Any], console: Console) -> None:
     """Who was measured, what the teachers gave per class, and the sentence that says it."""
     console.print(_contestants(verdict))
+    console.print()
     if verdict["delta"]:
         console.print(_gains(verdict))
+        console.print()
     console.print(Text(verdict["sentence"], style="bold"))
     recovered = verdict["gap_recovered"]
     if recovered is not None:
@@ -27,7 +31,8 @@ def _contestants(verdict: Mapping[str, Any]) -> Table:
     table.add_column("model")
     table.add_column("seed", justify="right")
     table.add_column("mIoU", justify="right")
-    for name in verdict["classes"]:
+    classes = verdict["classes"] if len(verdict["classes"]) <= CLASS_COLUMNS_MAX else ()
+    for name in classes:
         table.add_column(name, justify="right")
     for heading in ("params", "GFLOPs", "ms"):
         table.add_column(heading, justify="right")
@@ -37,7 +42,7 @@ def _contestants(verdict: Mapping[str, Any]) -> Table:
             one["role"],
             "" if one["seed"] is None else str(one["seed"]),
             _score(one["miou"]),
-            *(_score(value) for value in one["iou"]),
+            *(_score(value) for value in one["iou"][: len(classes)]),
             f"{one['parameters'] / 1e6:.2f} M",
             "-" if one["flops"] is None else f"{one['flops'] / 1e9:.2f}",
             "-" if latency is None else f"{latency['p50']:.1f}",
@@ -64,9 +69,9 @@ def _table(title: str) -> Table:
         title=title,
         title_justify="left",
         title_style="none",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="underline",
         min_width=len(title),
     )
 
