@@ -134,7 +134,7 @@ class Attempt:
             [*self._settings.trainer, str(self.directory)],
             log=self.directory / rundir.LOG,
             fence_seconds=self._settings.self_fence_seconds,
-            environment=_environment(os.environ, slots=self._settings.cpu_slots),
+            environment=trainer_environment(os.environ, slots=self._settings.cpu_slots),
         )
         self._log.info("trainer.started", pid=self._trainer.pid)
         exit_status = self._watch(self._trainer)
@@ -243,7 +243,7 @@ class Attempt:
             self.ask(Ask.CANCEL)
 
 
-def _environment(own: Mapping[str, str], *, slots: int) -> dict[str, str]:
+def trainer_environment(own: Mapping[str, str], *, slots: int) -> dict[str, str]:
     """The trainer's environment: ours without what gives access to the database and the stores."""
     threads = max(1, (os.cpu_count() or 1) // max(1, slots))
     return {

@@ -7,7 +7,7 @@ import pytest
 from kdcore.spec import FailureKind
 from tests.worker.ledger import making
 from tests.worker.supervisor.bench import Bench, is_running, until
-from worker.ledger import Phase
+from worker.ledger import Phase, reading
 
 ALL = {"steps": 6, "every": 2}
 
@@ -22,6 +22,18 @@ def test_success_is_published_and_only_the_log_is_left(bench: Bench) -> None:
     assert [path.name for path in bench.run_directory(job_id, 1).iterdir()] == ["log.txt"]
     steps = bench.rows("SELECT step FROM metrics WHERE job_id = :id ORDER BY step", id=job_id)
     assert [step for (step,) in steps] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_distillation_goes_all_the_way_to_its_verdict(bench: Bench) -> None:
+    bench.register()
+    experiment_id = making.submit(bench.ledger, making.distillation())
+    with bench.running({"steps": 3}, cpu_slots=2):
+        until(lambda: set(making.phases(bench.ledger, experiment_id).values()) == {"succeeded"})
+    with bench.ledger.unit_of_work() as session:
+        compared = reading.comparison(session, owner=making.OWNER, experiment_id=experiment_id)
+    assert compared.verdict is not None
+    assert len(compared.verdict["weights"]) == 3
+    assert "report/verdict.json" in {file.path for file in compared.artifacts}
 
 
 @pytest.mark.parametrize(

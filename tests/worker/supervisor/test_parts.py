@@ -7,6 +7,7 @@ import pytest
 
 from kdcore.spec import FailureKind
 from worker.artifacts import FolderStore
+from worker.supervisor.attempt import trainer_environment
 from worker.supervisor.failing import AttemptFailed
 from worker.supervisor.lease import Lease, LeaseLost
 from worker.supervisor.logfile import PUBLISHED_BYTES, LogSnapshots, last_lines
@@ -145,6 +146,15 @@ def test_memory_kills_are_read_from_either_kind_of_cgroup(tmp_path: Path) -> Non
     (tmp_path / "memory/c/memory.oom_control").write_text("under_oom 0\noom_kill 5\n")
     assert oom_kills(root=tmp_path, own=own) == 5
     assert oom_kills(root=tmp_path, own=tmp_path / "none") is None
+
+
+def test_a_trainer_is_not_told_our_secrets() -> None:
+    ours = {"KD_DATABASE_URL": "secret", "AWS_SECRET_ACCESS_KEY": "secret", "PATH": "/bin"}
+    theirs = trainer_environment(ours, slots=1)
+    assert "secret" not in theirs.values()
+    assert theirs["PATH"] == "/bin"
+    assert int(theirs["OMP_NUM_THREADS"]) >= 1
+    assert trainer_environment({"OMP_NUM_THREADS": "7"}, slots=1)["OMP_NUM_THREADS"] == "7"
 
 
 def test_old_runs_are_swept_and_active_ones_are_not(tmp_path: Path) -> None:
