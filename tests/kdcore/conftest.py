@@ -4,21 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from kdcore.data.scan import scan
 from kdcore.spec.dataset import DatasetManifest, DatasetSource
 from kdcore.spec.job import FitJob
 from kdcore.spec.rundir import DATASET, DATASET_MANIFEST, SPEC
-
-STUDENT = {
-    "arch": "unet",
-    "encoder": "tu-mobilenetv3_small_050",
-    "options": {"decoder_channels": [16, 8, 8, 8, 8]},
-}
+from tests.shapes import STUDENT, make_shapes
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,35 +25,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> DatasetSource:
-    """8 train, 3 val, 3 test images of 48x40 with discs and frames, 6 images without masks."""
-    root = tmp_path_factory.mktemp("dataset")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 8), ("val", 3), ("test", 3)):
-        for index in range(count):
-            write_sample(root / split, f"{index:03d}", rng)
-    for index in range(6):
-        write_sample(root / "pool", f"{index:03d}", rng)
-    return DatasetSource.model_validate(
-        {
-            "name": "shapes",
-            "root": str(root),
-            "layout": {"kind": "folders", "unlabelled": "pool/images"},
-            "classes": [{"name": "ground"}, {"name": "disc"}, {"name": "rim"}],
-        }
-    )
-
-
-def write_sample(folder: Path, name: str, rng: np.random.Generator) -> None:
-    height, width = 40, 48
-    rows, columns = np.mgrid[:height, :width]
-    distance = np.hypot(rows - rng.integers(12, 28), columns - rng.integers(12, 36))
-    mask = np.zeros((height, width), np.uint8)
-    mask[distance < 9] = 2
-    mask[distance < 7] = 1
-    image = rng.integers(0, 60, (height, width, 3)) + 60 * mask[..., None]
-    for kind, pixels in (("images", image.astype(np.uint8)), ("masks", mask)):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(folder / kind / f"{name}.png")
+    return make_shapes(tmp_path_factory.mktemp("dataset"))
 
 
 @pytest.fixture(scope="session")

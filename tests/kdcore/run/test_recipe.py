@@ -12,7 +12,7 @@ import yaml
 from kdcore.errors import KdError, SpecError
 from kdcore.run.recipe import read_recipe, run_recipe
 from kdcore.spec.dataset import DatasetSource
-from tests.kdcore.conftest import STUDENT
+from tests.shapes import STUDENT
 
 TRAIN = {"size": [32, 32], "batch": 2, "steps": 6, "evaluate_every": 3}
 RECIPE: dict[str, Any] = {
