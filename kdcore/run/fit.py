@@ -71,7 +71,8 @@ def run_fit(
     assert best.state is not None, "the last step always evaluates"
     model.net.load_state_dict(best.state)
     watcher.stage("evaluating", job.train.steps)
-    metrics = score_values(evaluate(model, val, device=device), manifest.classes, prefix="val")
+    confusions = evaluate(model, val, device=device)
+    metrics = score_values(confusions, manifest.classes, prefix="val")
     card = ModelCard(
         model=job.model,
         classes=manifest.classes,

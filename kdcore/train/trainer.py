@@ -1,6 +1,7 @@
 """The training loop."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,6 +68,7 @@ class Trainer:
         self.step = 0
         self.rollbacks = 0
         self.stale_evaluations = 0
+        self.evaluated_step = 0
         self.half = precision_of(spec, device) == "bf16"
 
     def fit(
@@ -77,6 +79,19 @@ class Trainer:
         Raises: Interrupted (after a checkpoint), NonFiniteLoss, DiskFull, OutOfMemory.
         """
         self._resume_or_start()
+        try:
+            self._train_to_the_end(train, pool, val, share=share, workers=workers)
+        except Interrupted:
+            self._checkpoint()
+            raise
+        return self.best
+
+    def _train_to_the_end(
+        self, train: Samples, pool: Samples | None, val: Samples, *, share: float, workers: int
+    ) -> None:
+        if self._evaluation_due():
+            # The run was stopped in the middle of it.
+            self._evaluate(val)
         while self.step < self.spec.steps and not self._stale():
             stream = batches(
                 train, pool, self.spec,
@@ -86,7 +101,6 @@ class Trainer:
                 self._train_on(stream, val)
             except NonFiniteLoss as error:
                 self._roll_back(error)
-        return self.best
 
     def _train_on(self, stream: Any, val: Samples) -> None:
         self.model.train()
@@ -94,13 +108,11 @@ class Trainer:
             total = self._step(batch.to(self.device))
             self.step += 1
             self._tell(total)
-            if self._due(self.spec.evaluate_every):
+            if self._evaluation_due():
                 self._evaluate(val)
-            stopping = self.watcher.stop_requested()
-            if stopping or self._due(self.spec.checkpoint_every):
+            if self._due(self.spec.checkpoint_every):
                 self._checkpoint()
-            if stopping:
-                raise Interrupted(f"stopped after step {self.step}, checkpoint written")
+            self._leave_if_asked()
             if self._stale():
                 return
 
@@ -131,21 +143,23 @@ class Trainer:
 
     def _evaluate(self, val: Samples) -> None:
         """Val mIoU of the weights, and of their average; the better of the two may be the best."""
-        candidates = [self.model.net.state_dict()]
-        if self.ema is not None:
-            candidates.append(self.ema.state)
-        current = {name: value.clone() for name, value in candidates[0].items()}
+        current = _copied(self.model.net.state_dict())
+        candidates = [current] if self.ema is None else [current, self.ema.state]
         scored = []
-        for state in candidates:
-            self.model.net.load_state_dict(state)
-            confusions = evaluate(self.model, val, device=self.device)
-            scored.append((score(confusions.sum(0)).miou, confusions, state))
-        self.model.net.load_state_dict(current)
+        try:
+            for state in candidates:
+                self.model.net.load_state_dict(state)
+                confusions = evaluate(
+                    self.model, val, device=self.device, between=self._leave_if_asked
+                )
+                scored.append((score(confusions.sum(0)).miou, confusions, state))
+        finally:
+            self.model.net.load_state_dict(current)
         miou, confusions, state = max(scored, key=lambda entry: entry[0])
+        self.evaluated_step = self.step
         self.watcher.evaluated(self.step, confusions)
         if miou > self.best.miou:
-            kept = current if state is candidates[0] else state
-            self.best = Best(miou, self.step, {name: v.clone() for name, v in kept.items()})
+            self.best = Best(miou, self.step, _copied(state))
             self.stale_evaluations = 0
         else:
             self.stale_evaluations += 1
@@ -161,6 +175,14 @@ class Trainer:
     def _due(self, every: int | str) -> bool:
         assert isinstance(every, int), "a job's spec has its `auto` values resolved"
         return self.step % every == 0 or self.step == self.spec.steps
+
+    def _evaluation_due(self) -> bool:
+        due = self.step > 0 and self._due(self.spec.evaluate_every)
+        return due and self.evaluated_step < self.step
+
+    def _leave_if_asked(self) -> None:
+        if self.watcher.stop_requested():
+            raise Interrupted(f"stopped after step {self.step}, checkpoint written")
 
     def _stale(self) -> bool:
         stop = self.spec.early_stop
@@ -200,6 +222,7 @@ class Trainer:
             "best": {"miou": self.best.miou, "step": self.best.step, "state": self.best.state},
             "rollbacks": self.rollbacks,
             "stale_evaluations": self.stale_evaluations,
+            "evaluated_step": self.evaluated_step,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -214,9 +237,14 @@ class Trainer:
         self.best = Best(**state["best"])
         self.rollbacks = state["rollbacks"]
         self.stale_evaluations = state["stale_evaluations"]
+        self.evaluated_step = state["evaluated_step"]
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"]:
             torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda_rng"]])
+
+
+def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}
 
 
 def precision_of(spec: TrainSpec, device: torch.device) -> str:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import kdcore.train.evaluate as evaluation
 from kdcore.run.directory import read_outcome, run_directory
 from kdcore.spec.outcome import EXIT_INTERRUPTED, FailureKind
 from kdcore.spec.rundir import CHECKPOINTS, EVENTS, MODEL_WEIGHTS
@@ -86,6 +88,28 @@ def test_ten_and_resumed_ten_equal_twenty(
         assert run_directory(stopped).status == "interrupted"
     assert load_checkpoint(stopped, device=CPU)["step"] == 7  # type: ignore[index]
     torch.manual_seed(999)  # whatever the process did before must not matter
+    assert run_directory(stopped).status == "succeeded"
+    assert_bit_equal(undisturbed, stopped)
+
+
+def test_stopped_during_an_evaluation(
+    lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed, stopped = lay_out("undisturbed", fit_spec), lay_out("stopped", fit_spec)
+    assert run_directory(undisturbed).status == "succeeded"
+    calls = 0
+
+    def predict(*args: Any, **options: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 5:  # the second image of the averaged weights at step 10
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **options)
+
+    real = evaluation.predict
+    monkeypatch.setattr(evaluation, "predict", predict)
+    assert run_directory(stopped).status == "interrupted"
+    assert calls == 5
     assert run_directory(stopped).status == "succeeded"
     assert_bit_equal(undisturbed, stopped)
 
