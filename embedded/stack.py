@@ -146,6 +146,8 @@ class Stack:
             "KD_API_HOST": HOST,
             "KD_API_PORT": str(self._ports["api"]),
             "KD_MLFLOW_URL": self.running.mlflow,
+            # Two trainers side by side: small networks do not fill more cores than that.
+            "KD_CPU_SLOTS": os.environ.get("KD_CPU_SLOTS", str(min(2, os.cpu_count() or 1))),
             # Trainers share the cores with all the rest here, and OpenMP threads that spin while
             # they wait cost a training step up to four times its time.
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),

@@ -150,7 +150,7 @@ class Trainer:
             for state in candidates:
                 self.model.net.load_state_dict(state)
                 confusions = evaluate(
-                    self.model, val, device=self.device, between=self._leave_if_asked
+                    self.model, val, device=self.device, between=self._between_images
                 )
                 scored.append((score(confusions.sum(0)).miou, confusions, state))
         finally:
@@ -179,6 +179,11 @@ class Trainer:
     def _evaluation_due(self) -> bool:
         due = self.step > 0 and self._due(self.spec.evaluate_every)
         return due and self.evaluated_step < self.step
+
+    def _between_images(self) -> None:
+        """A long evaluation must neither look like a hang nor hold up a stop."""
+        self.watcher.progressed(self.step)
+        self._leave_if_asked()
 
     def _leave_if_asked(self) -> None:
         if self.watcher.stop_requested():
