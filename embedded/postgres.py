@@ -32,6 +32,7 @@ VERSION = 18
 SUPERUSER = "postgres"
 SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 108, `.s.PGSQL.5432` included
 START_SECONDS = 120.0  # recovery after a crash is part of a start
+STALE_SECONDS = 30.0
 
 SETTINGS = {
     "listen_addresses": "",
@@ -175,7 +176,7 @@ class Postgres:
             process = psutil.Process(int(pid_file.read_text().split()[0]))
             if process.name() == "postgres" and Path(process.cwd()) == self.data:
                 process.send_signal(signal.SIGINT)
-                process.wait(timeout=30)
+                _await_end(process)
         pid_file.unlink(missing_ok=True)
         socket = self._socket_folder() / ".s.PGSQL.5432"
         socket.unlink(missing_ok=True)
@@ -250,3 +251,13 @@ def _write_private(path: Path, text: str, account: Account | None) -> None:
             os.fchown(file.fileno(), account.uid, account.gid)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _await_end(process: psutil.Process) -> None:
+    """Raises PostgresFailed: a second server on the folder of a living one would ruin the data."""
+    try:
+        process.wait(timeout=STALE_SECONDS)
+    except psutil.TimeoutExpired as error:
+        raise PostgresFailed(
+            f"postgres (process {process.pid}) of an earlier start does not end; stop it first"
+        ) from error

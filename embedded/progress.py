@@ -93,5 +93,5 @@ def _text(job: Mapping[str, Any], score: float | None) -> str:
     if score is not None:
         parts.append(f"val mIoU {score:.3f}")
     if job["phase"] in ("failed", "cancelled"):
-        parts.append(f"{job['reason']}: {job['message']}")
+        parts.append(": ".join(filter(None, (job["reason"], job["message"]))))
     return "  ".join(parts)

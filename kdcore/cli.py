@@ -72,6 +72,8 @@ def main() -> None:
 
 def _fail(error: KdError) -> None:
     print(f"error: {error.message}", file=sys.stderr)
+    for problem in error.problems if isinstance(error, DatasetInvalid) else ():
+        print(f"  {problem.file}: {problem.reason}", file=sys.stderr)
     if error.field is not None:
         print(f"field: {error.field}", file=sys.stderr)
     if error.remedy is not None:

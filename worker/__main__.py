@@ -25,8 +25,9 @@ def main() -> int:
     store = FolderStore(settings.artifacts_dir)
     supervisor = Supervisor(settings, ledger=ledger, store=store)
     thread = Thread(target=supervisor.run, name="supervisor")
-    thread.start()
+    # Before anything is claimed: an address that is none ends the process here.
     stopped = _start_tracking(settings, ledger, store)
+    thread.start()
     try:
         asked = _wait_for_signal(thread)
         supervisor.stop()

@@ -67,8 +67,8 @@ def count_ids(mask_HW: npt.NDArray[np.uint8], classes: int) -> tuple[npt.NDArray
 def _opened(source: Path | BinaryIO) -> Iterator[Image.Image]:
     """A decoded PIL image; every way in which decoding fails becomes `Unreadable`."""
     with ExitStack() as stack:
-        file = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
         try:
+            file = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
             image = stack.enter_context(Image.open(file, formats=FORMATS))
             if image.width * image.height > PIXELS_MAX:
                 raise Unreadable(
@@ -77,6 +77,9 @@ def _opened(source: Path | BinaryIO) -> Iterator[Image.Image]:
             image.load()
         except Unreadable:
             raise
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise Unreadable(f"cannot be decoded: {reason}") from error
         # Pillow's decoders raise whatever their format's parser trips over.
         except Exception as error:
             raise Unreadable(f"cannot be decoded: {error}") from error

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdcore.data.reading import Unreadable, map_ids, read_image, read_mask
 from kdcore.errors import DatasetChanged
-from kdcore.spec.dataset import DatasetManifest, FileEntry, Sample
+from kdcore.spec.dataset import DatasetManifest, FileEntry, Sample, raw_id_map
 
 RAM_BYTES_MAX = 2 * 2**30
 """Decoded samples beyond this are read again each time."""
@@ -26,7 +26,7 @@ class Samples:
     def __init__(self, root: Path, manifest: DatasetManifest, samples: Sequence[Sample]) -> None:
         self.entries = tuple(samples)
         self._root = root
-        self._raw_id_map = manifest.raw_id_map()
+        self._raw_id_map = raw_id_map(manifest.classes, manifest.ignore_index)
         self._cache: dict[int, tuple[Tensor, Tensor]] | None = (
             {} if sum(4 * s.height * s.width for s in samples) <= RAM_BYTES_MAX else None
         )

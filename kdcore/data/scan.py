@@ -15,6 +15,7 @@ from kdcore.spec.dataset import (
     FileEntry,
     Sample,
     SplitStatistics,
+    raw_id_map,
 )
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
@@ -28,7 +29,7 @@ def scan(source: DatasetSource) -> DatasetManifest:
     scanner = _Scanner(source)
     splits = {name: scanner.split(folder) for name, folder in source.splits.items()}
     unlabelled = scanner.unlabelled()
-    scanner.refuse_leaks(splits)
+    scanner.refuse_leaks(splits, unlabelled)
     if scanner.problems:
         raise DatasetInvalid(scanner.problems)
     return DatasetManifest(
@@ -45,9 +46,7 @@ class _Scanner:
         self.source = source
         self.root = Path(source.root)
         self.problems: list[FileProblem] = []
-        self.raw_id_map = {
-            raw: index for index, ids in enumerate(source.raw_ids()) for raw in ids
-        } | {source.ignore_index: 255}
+        self.raw_id_map = raw_id_map(source.classes, source.ignore_index)
 
     def split(self, folder: str) -> tuple[list[Sample], SplitStatistics]:
         layout = self.source.layout
@@ -92,15 +91,23 @@ class _Scanner:
             )
         return samples
 
-    def refuse_leaks(self, splits: Mapping[Any, tuple[list[Sample], SplitStatistics]]) -> None:
-        """The same picture in train and in a split it is judged on makes every figure worthless."""
-        train = {sample.image.sha256: sample.image.path for sample in splits["train"][0]}
-        for name, (samples, _) in splits.items():
-            for sample in samples if name != "train" else ():
-                if sample.image.sha256 in train:
+    def refuse_leaks(
+        self,
+        splits: Mapping[Any, tuple[list[Sample], SplitStatistics]],
+        unlabelled: list[Sample],
+    ) -> None:
+        """A picture that is learned from and judged on makes every figure worthless.
+
+        Only the pool may repeat train: there it is no news.
+        """
+        seen: dict[str, tuple[str, str]] = {}
+        groups = {**{name: samples for name, (samples, _) in splits.items()}, "pool": unlabelled}
+        for name, samples in groups.items():
+            for sample in samples:
+                other, path = seen.setdefault(sample.image.sha256, (name, sample.image.path))
+                if other != name and {other, name} != {"train", "pool"}:
                     self._problem(
-                        self.root / sample.image.path,
-                        f"the same image is in train: {train[sample.image.sha256]}",
+                        self.root / sample.image.path, f"the same image is in {other}: {path}"
                     )
 
     def _pair(
@@ -151,6 +158,8 @@ class _Scanner:
                 self._problem(path, f"not an image file; {', '.join(FORMATS)} are read")
             elif not path.resolve().is_relative_to(self.root.resolve()):
                 self._problem(path, "link that leads out of the dataset's folder")
+            elif not path.is_file():
+                self._problem(path, "not a regular file")
             else:
                 yield path
 

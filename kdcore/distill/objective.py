@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcore.data.batches import Batch
@@ -13,7 +14,8 @@ from kdcore.distill.teachers import Teacher, TeacherOutput, ask
 from kdcore.errors import SpecError
 from kdcore.losses import Loss, build, class_weights
 from kdcore.losses.masking import zero
-from kdcore.models.network import SegmentationModel, tapped
+from kdcore.models.network import SegmentationModel, padding, tapped
+from kdcore.spec.dataset import IGNORE
 from kdcore.spec.objective import CrossEntropy, Ensemble, Term
 
 _SMALLEST_TAP = 4
@@ -56,7 +58,7 @@ class Objective(nn.Module):
                 self._add_feature_term(index, term, widths)
             else:
                 self.losses[term.kind] = build(
-                    term, class_weights_C=_weights_of(term, class_pixels)
+                    term, class_weights_C=_weights_of(term, index, class_pixels)
                 )
 
     def forward(self, student: SegmentationModel, batch: Batch, step: int) -> Total:
@@ -108,12 +110,15 @@ class Objective(nn.Module):
     ) -> Tensor:
         """Mean over the taps of each teacher, weighted mean over the teachers."""
         weights = [teacher.weight for teacher in self._teachers]
+        # Features cover the image as the networks padded it.
+        right, down = padding(batch.labels_NHW)
+        labels_NHW = F.pad(batch.labels_NHW, (0, right, 0, down), value=IGNORE)
         values = []
         for index, answer in enumerate(answers):
             taps = self._taps[f"{term.kind}-{index}"]
             over_taps = [
                 self.losses[_feature_key(term, index, tap)](
-                    features[tap[0]], answer.features[tap[1]], batch.labels_NHW
+                    features[tap[0]], answer.features[tap[1]], labels_NHW
                 )
                 for tap in taps
             ]
@@ -179,7 +184,7 @@ def _feature_key(term: Term, teacher: int, tap: tuple[int, int]) -> str:
     return f"{term.kind}-{teacher}-{tap[0]}-{tap[1]}"
 
 
-def _weights_of(term: Term, class_pixels: tuple[int, ...]) -> Tensor | None:
+def _weights_of(term: Term, index: int, class_pixels: tuple[int, ...]) -> Tensor | None:
     if not isinstance(term, CrossEntropy) or term.class_weights is None:
         return None
     if isinstance(term.class_weights, str):
@@ -187,6 +192,6 @@ def _weights_of(term: Term, class_pixels: tuple[int, ...]) -> Tensor | None:
     if len(term.class_weights) != len(class_pixels):
         raise SpecError(
             f"{len(term.class_weights)} class weights for {len(class_pixels)} classes",
-            field="objective.class_weights",
+            field=f"objective.{index}.class_weights",
         )
     return torch.tensor(term.class_weights)

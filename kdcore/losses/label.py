@@ -20,9 +20,10 @@ def cross_entropy(
     Logits of a smaller stride are resized to the labels (bilinear). No valid pixel: exactly 0.
     """
     logits_NCHW = resize_logits(logits_NCHW, _size(labels_NHW))
-    if not bool((labels_NHW != ignore_index).any()):
-        return zero(logits_NCHW)
+    valid_P = labels_NHW[labels_NHW != ignore_index]
     weights = None if class_weights_C is None else class_weights_C.to(logits_NCHW)
+    if valid_P.numel() == 0 or (weights is not None and not bool(weights[valid_P].any())):
+        return zero(logits_NCHW)
     return F.cross_entropy(logits_NCHW, labels_NHW, weight=weights, ignore_index=ignore_index)
 
 

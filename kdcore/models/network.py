@@ -35,20 +35,25 @@ class SegmentationModel(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Logits (N, classes, ceil(H / s), ceil(W / s)) for RGB images, uint8 or float 0..1.
+        """Logits (N, classes, H / s, W / s) at the native stride s; images RGB, uint8 or 0..1.
 
-        Sides that are no multiple of 32 are padded by replication and the logits cropped again.
+        Sides that are no multiple of 32 are padded by replication; logits then come at full
+        resolution, (N, classes, H, W), since a crop at a stride would shift them.
         """
         height, width = images_NCHW.shape[-2:]
         if images_NCHW.dtype == torch.uint8:
             images_NCHW = images_NCHW.float() / 255
         images_NCHW = (images_NCHW - self.mean) / self.std
-        down, right = -height % STRIDE_MAX, -width % STRIDE_MAX
-        if down or right:
-            images_NCHW = F.pad(images_NCHW, (0, right, 0, down), mode="replicate")
-        logits_NCHW: Tensor = self.net(images_NCHW)
-        stride = images_NCHW.shape[-1] // logits_NCHW.shape[-1]
-        return logits_NCHW[..., : -(-height // stride), : -(-width // stride)]
+        right, down = padding(images_NCHW)
+        if not (right or down):
+            logits_NCHW: Tensor = self.net(images_NCHW)
+            return logits_NCHW
+        images_NCHW = F.pad(images_NCHW, (0, right, 0, down), mode="replicate")
+        size = images_NCHW.shape[-2:]
+        logits_NCHW = F.interpolate(
+            self.net(images_NCHW), size=size, mode="bilinear", align_corners=False
+        )
+        return logits_NCHW[..., :height, :width]
 
     @property
     def encoder(self) -> nn.Module:
@@ -74,6 +79,11 @@ def build_model(spec: ModelSpec, classes: int, *, field: str = "model") -> Segme
 
         return SegmentationModel(build_segformer(spec, classes, field), spec, classes)
     return SegmentationModel(build_smp(spec, classes, field), spec, classes)
+
+
+def padding(images_NHW: Tensor) -> tuple[int, int]:
+    """Columns and rows that `SegmentationModel` adds at the right and at the bottom."""
+    return -images_NHW.shape[-1] % STRIDE_MAX, -images_NHW.shape[-2] % STRIDE_MAX
 
 
 class Features:

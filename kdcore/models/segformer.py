@@ -54,6 +54,10 @@ def build_segformer(spec: ModelSpec, classes: int, field: str) -> nn.Module:
             field=f"{field}.encoder",
             remedy=", ".join(_DEPTHS),
         )
+    known = SegformerConfig().to_dict()
+    for name in spec.options:
+        if name not in known:
+            raise SpecError(f"segformer has no option {name}", field=f"{field}.options.{name}")
     small = spec.encoder == "mit_b0"
     settings: dict[str, Any] = {
         "num_labels": classes,

@@ -46,13 +46,14 @@ def run_compare(
     samples = Samples(run / DATASET, manifest, manifest.splits[split])
     samples.check_presence()
 
+    entries: list[Entry] = []
+
     def between() -> None:
+        _progress(log, "evaluating", len(entries), len(job.contestants))
         if stop_requested():
             raise Interrupted("stopped during the comparison; it starts anew")
 
-    entries = []
-    for index, contestant in enumerate(job.contestants):
-        _progress(log, "evaluating", index, len(job.contestants))
+    for contestant in job.contestants:
         entries.append(
             _measure(run, job, contestant, manifest, samples, device=device, between=between)
         )
@@ -118,8 +119,9 @@ def _measure(
 def _save(run: Path, figures: list[Figure], log: EventLog) -> list[str]:
     """The pictures as files beside the page, which holds them too."""
     paths = []
+    (run / REPORT / "images").mkdir(exist_ok=True)
     for index, figure in enumerate(figures):
-        path = f"{REPORT}/image-{index:02d}.png"
+        path = f"{REPORT}/images/{index:02d}.png"
         figure.image.save(run / path)
         log.add(ImageWritten(at=now(), step=0, path=path, caption=figure.caption))
         paths.append(path)

@@ -1,6 +1,7 @@
 """A run directory, from `spec.json` to `outcome.json`."""
 
 import contextlib
+import os
 import signal
 import threading
 import traceback
@@ -44,7 +45,9 @@ def run_directory(run: Path, *, listener: Listener | None = None) -> Outcome:
         traceback.print_exc()
         outcome = Outcome(status="failed", failure=_unforeseen(error))
     finally:
-        log.close()
+        # On a full disk the last line cannot be flushed; how the run ended matters more.
+        with contextlib.suppress(OSError):
+            log.close()
     write_text(run / OUTCOME, outcome.model_dump_json(indent=2))
     return outcome
 
@@ -119,5 +122,4 @@ def _drop_torn_line(run: Path) -> None:
     """A killed run may have left half a line; events are whole lines only."""
     path = run / EVENTS
     if path.exists():
-        content = path.read_bytes()
-        path.write_bytes(content[: content.rfind(b"\n") + 1])
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)

@@ -9,6 +9,7 @@ from kdcore import __version__
 from kdcore.data.samples import Samples
 from kdcore.distill.objective import Objective
 from kdcore.distill.teachers import load_teachers
+from kdcore.errors import Interrupted
 from kdcore.models.network import build_model
 from kdcore.models.store import ModelCard, save_model
 from kdcore.run import preflight
@@ -36,6 +37,12 @@ def run_fit(
         log, stop_requested,
         classes=manifest.classes, steps=job.train.steps, batch=job.train.batch,
     )  # fmt: skip
+
+    def between() -> None:
+        watcher.stage("evaluating")
+        if stop_requested():
+            raise Interrupted("stopped during an evaluation; it starts anew")
+
     watcher.stage("preparing")
     root = run / DATASET
     train, val = (Samples(root, manifest, manifest.splits[name]) for name in ("train", "val"))
@@ -52,7 +59,7 @@ def run_fit(
     watcher.stage("preflight")
     preflight.check_space(run, model)
     preflight.check_teachers(teachers, manifest)
-    preflight.check_teacher_quality(job, teachers, val, device=device)
+    preflight.check_teacher_quality(job, teachers, val, device=device, between=between)
     torch.manual_seed(job.seed)
     objective = Objective(
         job.objective, model, teachers,
@@ -70,8 +77,7 @@ def run_fit(
 
     assert best.state is not None, "the last step always evaluates"
     model.net.load_state_dict(best.state)
-    watcher.stage("evaluating", job.train.steps)
-    confusions = evaluate(model, val, device=device)
+    confusions = evaluate(model, val, device=device, between=between)
     metrics = score_values(confusions, manifest.classes, prefix="val")
     card = ModelCard(
         model=job.model,

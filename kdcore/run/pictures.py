@@ -70,7 +70,9 @@ def _panels(entries: Sequence[Entry]) -> dict[str, Entry]:
             shown.setdefault(role, entry)
         else:
             shown[entry.contestant.name] = entry
-    return dict(list(shown.items())[:PANELS_MAX])
+    others = [title for title in shown if title not in ("baseline", "distilled")]
+    surplus = others[PANELS_MAX - (len(shown) - len(others)) :]
+    return {title: entry for title, entry in shown.items() if title not in surplus}
 
 
 def _of_role(entries: Sequence[Entry], role: str) -> list[Entry]:

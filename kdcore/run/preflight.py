@@ -1,6 +1,7 @@
 """What is checked before the first real step: cheap, and each finding names the field to mend."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from kdcore.data.batches import batches
 from kdcore.data.samples import Samples
 from kdcore.distill.objective import Objective
 from kdcore.distill.teachers import Teacher
-from kdcore.errors import DiskFull, PreflightFailed
+from kdcore.errors import DiskFull, OutOfMemory, PreflightFailed
 from kdcore.models.network import SegmentationModel
 from kdcore.report.scores import score
 from kdcore.spec.dataset import IGNORE, DatasetManifest
@@ -35,12 +36,17 @@ def check_teachers(teachers: list[Teacher], manifest: DatasetManifest) -> None:
 
 
 def check_teacher_quality(
-    job: FitJob, teachers: list[Teacher], val: Samples, *, device: torch.device
+    job: FitJob,
+    teachers: list[Teacher],
+    val: Samples,
+    *,
+    device: torch.device,
+    between: Callable[[], None],
 ) -> None:
     """Each teacher reaches `preflight.min_teacher_miou` on val. Raises: PreflightFailed."""
     floor = job.preflight.min_teacher_miou
     for teacher in teachers if floor > 0 else ():
-        miou = score(evaluate(teacher.model, val, device=device).sum(0)).miou
+        miou = score(evaluate(teacher.model, val, device=device, between=between).sum(0)).miou
         if miou < floor:
             raise PreflightFailed(
                 f"teacher {teacher.name} reaches {miou:.3f} mIoU on val; {floor:.3f} is asked for",
@@ -79,7 +85,7 @@ def check_first_batch(
     *,
     device: torch.device,
 ) -> None:
-    """One batch through everything, forward only. Leaves weights, buffers and RNGs as they were.
+    """One batch forward and backward through everything; weights, buffers, RNGs are as before.
 
     Raises: PreflightFailed, when nothing in the batch can be learned from, or a part does not fit.
     """
@@ -91,14 +97,24 @@ def check_first_batch(
             field="dataset",
             remedy="check `ignore_index` and the classes' raw ids",
         )
-    was_training = model.training
-    model.eval()
+    before = {name: value.clone() for name, value in model.net.state_dict().items()}
+    model.train()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            objective(model, batch, 0)
+        with torch.random.fork_rng():
+            objective(model, batch, 0).loss.backward()
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"the first batch does not fit: {error}",
+            field="train.batch",
+            remedy="a smaller batch or crop",
+        ) from error
     except (RuntimeError, ValueError, IndexError) as error:
         raise PreflightFailed(
-            f"the first batch does not go through: {str(error)[:500]}", field="train.size"
+            f"the first batch does not go through: {str(error)[:500]}",
+            field="train",
+            remedy="another `train.size` or `train.batch` (batch norm needs 2 images)",
         ) from error
     finally:
-        model.train(was_training)
+        model.net.load_state_dict(before)
+        model.zero_grad(set_to_none=True)
+        objective.zero_grad(set_to_none=True)

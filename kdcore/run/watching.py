@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from kdcore.report.scores import score
 from kdcore.run.events import EventLog, now
 from kdcore.spec.dataset import ClassEntry
 from kdcore.spec.events import CheckpointWritten, Metric, Progress, Warned
+from kdcore.train.evaluate import Confusions
 
 Stage = Literal["preparing", "preflight", "training", "evaluating", "reporting"]
 _PROGRESS_SECONDS = 1.0
@@ -27,7 +28,7 @@ class RunWatcher:
     ) -> None:
         self._log, self.stop_requested = log, stop_requested
         self._classes, self._steps, self._batch = classes, steps, batch
-        self._told = 0.0
+        self._told, self._told_step = 0.0, -1
         self._since: tuple[float, int] | None = None
 
     def stage(self, stage: Stage, step: int = 0) -> None:
@@ -37,9 +38,10 @@ class RunWatcher:
         clock = time.monotonic()
         if self._since is None:
             self._since = (clock, step)
-        if clock - self._told < _PROGRESS_SECONDS and step < self._steps:
+        first_word_of_the_end = step == self._steps and self._told_step < step
+        if clock - self._told < _PROGRESS_SECONDS and not first_word_of_the_end:
             return
-        self._told = clock
+        self._told, self._told_step = clock, step
         seconds, steps = clock - self._since[0], step - self._since[1]
         per_step = seconds / steps if steps > 0 else None
         self._log.add(
@@ -57,7 +59,7 @@ class RunWatcher:
         prefixed = {f"train/{name}": value for name, value in values.items()}
         self._log.add(Metric(at=now(), step=step, values=prefixed))
 
-    def evaluated(self, step: int, confusions: Any) -> None:
+    def evaluated(self, step: int, confusions: Confusions) -> None:
         values = score_values(confusions, self._classes, prefix="val")
         self._log.add(Metric(at=now(), step=step, values=values))
 
@@ -69,7 +71,7 @@ class RunWatcher:
 
 
 def score_values(
-    confusions: Any, classes: tuple[ClassEntry, ...], *, prefix: str
+    confusions: Confusions, classes: tuple[ClassEntry, ...], *, prefix: str
 ) -> dict[str, float]:
     """``val/miou``, ``val/pixel_accuracy`` and ``val/iou/{class}`` for the classes that occur."""
     scores = score(confusions.sum(0))

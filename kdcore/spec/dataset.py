@@ -72,19 +72,22 @@ class DatasetSource(Spec):
             raise ValueError("classes: names must be unique")
         if not {"train", "val"} <= set(self.splits):
             raise ValueError("splits: `train` and `val` are required")
-        raw_ids = [raw for ids in self.raw_ids() for raw in ids]
+        raw_ids = [raw for i, entry in enumerate(self.classes) for raw in _raw_ids(i, entry)]
         if len(set(raw_ids)) != len(raw_ids):
             raise ValueError("classes: a raw id may belong to one class only")
         if self.ignore_index in raw_ids:
             raise ValueError("ignore_index: it is also the raw id of a class")
         return self
 
-    def raw_ids(self) -> tuple[tuple[int, ...], ...]:
-        """Raw mask values per class, in class order."""
-        return tuple(
-            entry.raw_ids if entry.raw_ids is not None else (index,)
-            for index, entry in enumerate(self.classes)
-        )
+
+def raw_id_map(classes: tuple[ClassEntry, ...], ignore_index: int) -> dict[int, int]:
+    """Raw mask value to class id; the ignore value maps to `IGNORE`."""
+    table = {raw: index for index, entry in enumerate(classes) for raw in _raw_ids(index, entry)}
+    return {**table, ignore_index: IGNORE}
+
+
+def _raw_ids(index: int, entry: ClassEntry) -> tuple[int, ...]:
+    return entry.raw_ids if entry.raw_ids is not None else (index,)
 
 
 class FileEntry(Spec):
@@ -131,12 +134,3 @@ class DatasetManifest(Spec):
             for entry in (sample.image, sample.mask)
         ]
         return tuple(entry for entry in entries if entry is not None)
-
-    def raw_id_map(self) -> dict[int, int]:
-        """Raw mask value to class id; the ignore value maps to 255 (`IGNORE`)."""
-        table = {
-            raw: index
-            for index, entry in enumerate(self.classes)
-            for raw in (entry.raw_ids if entry.raw_ids is not None else (index,))
-        }
-        return {**table, self.ignore_index: IGNORE}

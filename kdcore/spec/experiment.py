@@ -6,8 +6,8 @@ from pydantic import Field, StringConstraints, TypeAdapter, model_validator
 
 from kdcore.spec.base import Name, Spec
 from kdcore.spec.model import ModelSpec
-from kdcore.spec.objective import CrossEntropy, Ensemble, Term
-from kdcore.spec.train import TrainSpec
+from kdcore.spec.objective import CrossEntropy, Ensemble, LabelTerms, Term, Terms
+from kdcore.spec.train import Size, TrainSpec
 
 DatasetRef = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(@(latest|[1-9][0-9]{0,8}))?$")
@@ -26,14 +26,9 @@ class TeacherTraining(Spec):
     """Train the teacher first, as part of this experiment."""
 
     model: ModelSpec
-    objective: tuple[Term, ...] = Field(default=(CrossEntropy(),), min_length=1)
+    objective: LabelTerms = (CrossEntropy(),)
     train: TrainSpec
     seed: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _refuse_teacher_terms(self.objective)
-        return self
 
 
 class TeacherSpec(Spec):
@@ -64,12 +59,7 @@ class Unlabelled(Spec):
 class Baseline(Spec):
     """What the matched baseline minimises, when it is not the label terms of the objective."""
 
-    objective: tuple[Term, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _refuse_teacher_terms(self.objective)
-        return self
+    objective: LabelTerms
 
 
 class Preflight(Spec):
@@ -83,10 +73,10 @@ class Preflight(Spec):
 class LatencySpec(Spec):
     """How latency is measured: batch 1, fixed threads, warm-up runs, then timed runs."""
 
-    size: tuple[int, int] | None = Field(default=None, description="Default: the training size")
+    size: Size | None = Field(default=None, description="Default: the training size")
     threads: Annotated[int, Field(ge=1, le=256)] = 1
-    warmup: Annotated[int, Field(ge=0)] = 5
-    runs: Annotated[int, Field(ge=1)] = 30
+    warmup: Annotated[int, Field(ge=0, le=1000)] = 5
+    runs: Annotated[int, Field(ge=1, le=100_000)] = 30
 
 
 class _Experiment(Spec):
@@ -108,13 +98,8 @@ class TrainingExperiment(_Experiment):
 
     kind: Literal["training"] = "training"
     model: ModelSpec
-    objective: tuple[Term, ...] = Field(default=(CrossEntropy(),), min_length=1)
+    objective: LabelTerms = (CrossEntropy(),)
     train: TrainSpec
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _refuse_teacher_terms(self.objective)
-        return self
 
 
 class DistillationExperiment(_Experiment):
@@ -124,7 +109,7 @@ class DistillationExperiment(_Experiment):
     teachers: tuple[TeacherSpec, ...] = Field(min_length=1, max_length=16)
     ensemble: Ensemble = Ensemble()
     student: StudentSpec
-    objective: tuple[Term, ...] = Field(min_length=1)
+    objective: Terms
     train: TrainSpec
     unlabelled: Unlabelled | None = None
     baseline: bool | Baseline = Field(
@@ -139,9 +124,13 @@ class DistillationExperiment(_Experiment):
             raise ValueError("teachers: names must be unique")
         if not any(term.needs_teacher for term in self.objective):
             raise ValueError("objective: no term uses a teacher; add one such as `kd`")
-        kinds = [term.kind for term in self.objective]
-        if len(set(kinds)) != len(kinds):
-            raise ValueError("objective: each kind may appear once")
+        if self.unlabelled is not None:
+            images = round(self.unlabelled.share * self.train.batch)
+            if not 0 < images < self.train.batch:
+                raise ValueError(
+                    f"unlabelled: this share of a batch of {self.train.batch} is {images} images; "
+                    "at least one must have a mask and one must not"
+                )
         if self.baseline is True and not any(term.needs_labels for term in self.objective):
             raise ValueError(
                 "baseline: the objective has no label term for it; give `baseline: {objective: [...]}`"
@@ -189,9 +178,3 @@ def models_of(experiment: Experiment) -> tuple[tuple[str, ModelSpec], ...]:
             return (*trained, ("student.model", experiment.student.model))
         case EvaluationExperiment():
             return ()
-
-
-def _refuse_teacher_terms(objective: tuple[Term, ...]) -> None:
-    for term in objective:
-        if term.needs_teacher:
-            raise ValueError(f"objective: `{term.kind}` needs a teacher, and there is none here")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from kdcore.spec.base import Spec
 
@@ -26,3 +26,16 @@ class ModelSpec(Spec):
     options: dict[str, int | float | bool | str | tuple[int, ...] | None] = Field(
         default={}, description="Further arguments of the architecture, such as decoder_channels"
     )
+
+    @field_validator("options")
+    @classmethod
+    def _refuse_what_is_not_theirs(cls, options: dict[str, object]) -> dict[str, object]:
+        for name in options.keys() & _SETTLED:
+            raise ValueError(f"`{name}` is settled by the dataset and the rest of the spec")
+        return options
+
+
+_SETTLED = frozenset(
+    {"activation", "aux_params", "classes", "encoder_name", "encoder_weights", "in_channels",
+     "num_channels", "num_labels", "id2label", "label2id"}
+)  # fmt: skip

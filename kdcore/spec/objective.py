@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from kdcore.spec.base import Spec
 
@@ -89,6 +89,26 @@ class Pkd(_Term):
 
 
 Term = Annotated[CrossEntropy | Dice | ResponseKd | ChannelWise | Pkd, Field(discriminator="kind")]
+
+
+def _one_of_a_kind(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    kinds = [term.kind for term in terms]
+    twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+    if twice:
+        raise ValueError(f"each kind may appear once; {', '.join(twice)} does not")
+    return terms
+
+
+def _without_teacher(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    for term in terms:
+        if term.needs_teacher:
+            raise ValueError(f"`{term.kind}` needs a teacher, and there is none here")
+    return terms
+
+
+Terms = Annotated[tuple[Term, ...], Field(min_length=1), AfterValidator(_one_of_a_kind)]
+LabelTerms = Annotated[Terms, AfterValidator(_without_teacher)]
+"""What can be minimised without a teacher."""
 
 
 class Ensemble(Spec):

@@ -5,7 +5,7 @@ models, digests of the jobs that produce its inputs) and of the kdcore version. 
 equal work, in whatever experiment they stand.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kdcore import __version__
@@ -133,7 +133,10 @@ class _Planner:
 
     def add_evaluation(self, experiment: EvaluationExperiment) -> None:
         contestants = [
-            _contestant("model", f"model-{index}", None, self._stored(ref))
+            (
+                Contestant(role="model", name=ref, path=f"{MODEL_INPUTS}/model-{index}"),
+                self._stored(ref),
+            )
             for index, ref in enumerate(experiment.models)
         ]
         self._add_comparison(contestants, experiment, split=experiment.split)
@@ -156,7 +159,7 @@ class _Planner:
 
     def _add_comparison(
         self,
-        contestants: list[tuple[Contestant, Input]],
+        contestants: Sequence[tuple[Contestant, Input]],
         experiment: Experiment,
         unlabelled_used: bool = False,
         split: str = "test",

@@ -5,25 +5,32 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from kdcore.spec.base import Spec
-from kdcore.spec.objective import Fraction, Positive
+from kdcore.spec.objective import Positive
 
 Side = Annotated[int, Field(ge=16, le=8192)]
 Size = tuple[Side, Side]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdamW(Spec):
     kind: Literal["adamw"] = "adamw"
     lr: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
 
 
 class Sgd(Spec):
     kind: Literal["sgd"] = "sgd"
     lr: Positive = 0.01
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    momentum: Fraction = 0.9
+    momentum: Decay = 0.9
     nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: needs a momentum above 0")
+        return self
 
 
 Optimizer = Annotated[AdamW | Sgd, Field(discriminator="kind")]

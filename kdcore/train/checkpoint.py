@@ -44,7 +44,7 @@ def save_checkpoint(run: Path, step: int, state: dict[str, Any]) -> str:
 
 
 def load_checkpoint(run: Path, *, device: torch.device) -> dict[str, Any] | None:
-    """State of the newest intact checkpoint, or None; a torn or rotten one is passed over."""
+    """State of the newest intact checkpoint, or None; torn and rotten ones are removed."""
     for folder in _newest_first(run):
         problem = _problem(folder)
         if problem is None:
@@ -52,7 +52,8 @@ def load_checkpoint(run: Path, *, device: torch.device) -> dict[str, Any] | None
                 folder / _STATE, map_location=device, weights_only=True
             )
             return state
-        _log.warning("checkpoint %s passed over: %s", folder.name, problem)
+        _log.warning("checkpoint %s removed: %s", folder.name, problem)
+        shutil.rmtree(folder, ignore_errors=True)  # lest it count among those to keep
     return None
 
 

@@ -12,6 +12,9 @@ from kdcore.losses.masking import resize_logits
 from kdcore.models.network import SegmentationModel
 from kdcore.spec.dataset import IGNORE
 
+Confusions = npt.NDArray[np.int64]
+"""(I, C, C): one matrix an image, rows truth, columns prediction."""
+
 
 def evaluate(
     model: SegmentationModel,
@@ -19,8 +22,8 @@ def evaluate(
     *,
     device: torch.device,
     between: Callable[[], None] = lambda: None,
-) -> npt.NDArray[np.int64]:
-    """Confusion matrices (I, C, C), rows truth, columns prediction, ignored pixels left out.
+) -> Confusions:
+    """Confusion matrices of all samples, ignored pixels left out.
 
     Every image is evaluated whole, at the resolution of its mask. ``between`` is called after each
     (to stop early, to report). The model is left in the mode in which it came.

@@ -1,7 +1,7 @@
 """The training loop."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from kdcore.report.scores import score
 from kdcore.spec.train import TrainSpec
 from kdcore.train.checkpoint import load_checkpoint, save_checkpoint
 from kdcore.train.ema import Ema
-from kdcore.train.evaluate import evaluate
+from kdcore.train.evaluate import Confusions, evaluate
 from kdcore.train.optimizer import build_optimizer, set_learning_rate
 
 METRICS_EVERY = 10
@@ -31,7 +31,7 @@ class Watcher(Protocol):
     def stop_requested(self) -> bool: ...
     def trained(self, step: int, values: dict[str, float]) -> None: ...
     def progressed(self, step: int) -> None: ...
-    def evaluated(self, step: int, confusions: Any) -> None: ...
+    def evaluated(self, step: int, confusions: Confusions) -> None: ...
     def checkpointed(self, step: int, path: str) -> None: ...
     def warned(self, code: str, message: str) -> None: ...
 
@@ -102,7 +102,7 @@ class Trainer:
             except NonFiniteLoss as error:
                 self._roll_back(error)
 
-    def _train_on(self, stream: Any, val: Samples) -> None:
+    def _train_on(self, stream: Iterator[Batch], val: Samples) -> None:
         self.model.train()
         for batch in stream:
             total = self._step(batch.to(self.device))
@@ -134,12 +134,24 @@ class Trainer:
             raise OutOfMemory(
                 str(error), field="train.batch", remedy="a smaller batch or crop"
             ) from error
-        if self.spec.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_norm)
+        self._check_and_clip_gradients()
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.model.net)
         return total
+
+    def _check_and_clip_gradients(self) -> None:
+        """A finite loss may have gradients that are not; one step on them ruins every weight."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not math.isfinite(norm.item()):
+            raise NonFiniteLoss(
+                f"the gradient's norm is {norm.item()} at step {self.step}",
+                field="train.optimizer.lr",
+                remedy="lower the learning rate, or set `train.clip_norm`",
+            )
+        if self.spec.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.spec.clip_norm, norm)
 
     def _evaluate(self, val: Samples) -> None:
         """Val mIoU of the weights, and of their average; the better of the two may be the best."""

@@ -70,6 +70,9 @@ def claim(
             "attempt": JobRow.attempt + 1,
             "worker": worker,
             "lease_until": lease_end(lease_seconds),
+            # Why the last attempt ended stays with that attempt.
+            "reason": None,
+            "message": None,
         },
         data={"worker": worker},
     )

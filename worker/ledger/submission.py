@@ -17,7 +17,14 @@ from worker.ledger.errors import IdempotencyMismatch, InvalidReference
 from worker.ledger.locking import locked
 from worker.ledger.models import ModelVersion, model_name, register_versions, resolve
 from worker.ledger.states import TERMINAL, Phase
-from worker.ledger.tables import EventRow, ExperimentJobRow, ExperimentRow, JobInputRow, JobRow
+from worker.ledger.tables import (
+    EventRow,
+    ExperimentJobRow,
+    ExperimentRow,
+    JobInputRow,
+    JobRow,
+    RevisionRow,
+)
 from worker.ledger.transitions import wake
 from worker.ledger.views import PlannedView
 
@@ -100,6 +107,8 @@ def _blueprint(session: Session, owner: str, experiment: Experiment) -> _Bluepri
         ref: resolve(session, owner=owner, ref=ref, field=field)
         for field, ref in _model_references(experiment)
     }
+    for field, ref in _model_references(experiment):
+        _refuse_other_classes(session, versions[ref], revision, field)
     planned = plan(experiment, revision.fingerprint, lambda ref: versions[ref].digest)
     depths: dict[str, int] = {}
     for job in planned:
@@ -119,6 +128,29 @@ def _model_references(experiment: Experiment) -> Iterator[tuple[str, str]]:
                 yield f"models.{index}", ref
         case _:
             return
+
+
+def _refuse_other_classes(
+    session: Session, version: ModelVersion, revision: RevisionKey, field: str
+) -> None:
+    """A model means the classes of the dataset it was trained on, by their order."""
+    classes = RevisionRow.manifest["classes"]
+    trained_on = (
+        select(classes)
+        .join(JobRow, JobRow.revision_id == RevisionRow.id)
+        .where(JobRow.id == version.job_id)
+    )
+    asked_for = select(classes).where(RevisionRow.id == revision.id)
+    has, wanted = (
+        [entry["name"] for entry in session.scalar(query) or ()]
+        for query in (trained_on, asked_for)
+    )
+    if has != wanted:
+        raise InvalidReference(
+            f"{version.model} version {version.number} knows the classes {', '.join(has)}; "
+            f"the dataset has {', '.join(wanted)}",
+            field=field,
+        )
 
 
 def _refuse_local_weights(experiment: Experiment) -> None:

@@ -1,6 +1,7 @@
 """How a trainer that is gone has ended."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from worker.artifacts import ArtifactStore
 from worker.ledger.files import FileRef
 from worker.supervisor.failing import AttemptFailed, failed
 from worker.supervisor.logfile import last_lines
+
+FULL_BYTES = 2**20
+"""With less than this free a trainer could not even write down how it ended."""
 
 
 def classify(run: Path, exit_status: int, *, asked: bool, out_of_memory: bool) -> Outcome:
@@ -34,6 +38,8 @@ def classify(run: Path, exit_status: int, *, asked: bool, out_of_memory: bool) -
         raise AttemptFailed(
             FailureKind.TRAINER_GARBLED, "the trainer reported success and left no outcome"
         )
+    if shutil.disk_usage(run).free < FULL_BYTES:
+        return failed(FailureKind.DISK_FULL, "no space was left on the worker's disk")
     said = last_lines(run / rundir.LOG)
     return failed(FailureKind.CODE_ERROR, f"exit status {exit_status}\n{said}".strip())
 

@@ -1,5 +1,6 @@
 """Laying out a run directory: everything `kdcore.spec.rundir` promises a trainer."""
 
+import errno
 import json
 import shutil
 import threading
@@ -42,8 +43,8 @@ class Layout:
 
         ``check`` is called between files and raises to stop. Raises AttemptFailed.
         """
-        run.mkdir(parents=True)
         try:
+            run.mkdir(parents=True)
             self._make_room(claim)
             self._link_dataset(run, claim, check)
             self._link_models(run, claim, check)
@@ -54,6 +55,10 @@ class Layout:
             raise AttemptFailed(FailureKind.DISK_FULL, error.message) from error
         except StorageUnavailable as error:
             raise AttemptFailed(FailureKind.STORAGE_ERROR, error.message) from error
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            kind = FailureKind.DISK_FULL if full else FailureKind.STORAGE_ERROR
+            raise AttemptFailed(kind, f"the run directory: {error}") from error
 
     def _make_room(self, claim: Claim) -> None:
         restored = claim.checkpoint.files.values() if claim.checkpoint else ()

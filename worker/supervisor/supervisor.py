@@ -86,6 +86,10 @@ class Supervisor:
                 started = False
                 pause = min(max(2 * pause, BACKOFF_SECONDS), BACKOFF_SECONDS_MAX)
                 log.warning("claim.failed", reason=error.message, pause_seconds=pause)
+            except Exception:
+                # Running attempts must not end because of a row that cannot be claimed.
+                started, pause = False, BACKOFF_SECONDS_MAX
+                log.exception("claim.failed")
             if not started:
                 self._wake.wait(pause)
 

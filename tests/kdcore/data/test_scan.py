@@ -1,5 +1,6 @@
 """Registration: what is found, and what every bad file is told."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,9 @@ def test_every_bad_file_is_named_with_its_reason(mine: DatasetSource) -> None:
     (root / "val/images/notes.txt").write_text("hello")
     shutil.copy(root / "train/images/007.png", root / "test/images/001.png")
     (root / "pool/images/000.png").write_bytes(b"")
+    shutil.copy(root / "val/images/000.png", root / "pool/images/001.png")
+    (root / "train/images/folder.png").mkdir()
+    os.mkfifo(root / "train/masks/pipe.png")
     found = problems(mine)
     expected = {
         "train/images/000.png": "cannot be decoded",
@@ -75,6 +79,9 @@ def test_every_bad_file_is_named_with_its_reason(mine: DatasetSource) -> None:
         "val/images/notes.txt": "not an image file",
         "test/images/001.png": "same image is in train: train/images/007.png",
         "pool/images/000.png": "cannot be decoded",
+        "pool/images/001.png": "same image is in val: val/images/000.png",
+        "train/images/folder.png": "not a regular file",
+        "train/masks/pipe.png": "not a regular file",
     }
     assert found.keys() == expected.keys()
     for file, reason in expected.items():

@@ -158,6 +158,14 @@ def test_an_adapter_only_where_widths_differ() -> None:
     assert adapted(values(0), teacher, labels()).item() > 0
 
 
+def test_pixels_of_classes_without_weight_alone_are_nothing_to_learn_from() -> None:
+    loss = build({"kind": "ce"}, class_weights_C=torch.tensor([0.0, 1.0, 1.0]))
+    student = values(0).requires_grad_()
+    value = loss(student, None, torch.zeros(2, 5, 6, dtype=torch.int64))
+    value.backward()
+    assert value.item() == 0
+
+
 def test_class_weights_are_clipped_and_cover_absent_classes() -> None:
     weights = class_weights("raw_inverse", (1_000_000, 10, 0))
     assert weights.min() >= 0.1

@@ -49,13 +49,14 @@ def test_published_sizes(arch: str, encoder: str, classes: int, expected: int) -
         (ModelSpec(arch="segformer", encoder="mit_b0"), {4, 8, 16, 32}, 4),
     ],
 )
-def test_any_size_goes_in_and_logits_come_at_the_native_stride(
+def test_logits_come_at_the_native_stride_and_at_full_size_where_that_would_shift_them(
     spec: ModelSpec, strides: set[int], stride: int
 ) -> None:
     model = build_model(spec, 3).eval()
     with torch.inference_mode(), tapped(model) as features:
-        logits = model(torch.zeros(2, 3, 70, 45, dtype=torch.uint8))
-    assert logits.shape == (2, 3, -(-70 // stride), -(-45 // stride))
+        assert model(torch.zeros(2, 3, 70, 45, dtype=torch.uint8)).shape == (2, 3, 70, 45)
+        logits = model(torch.zeros(2, 3, 64, 96, dtype=torch.uint8))
+    assert logits.shape == (2, 3, 64 // stride, 96 // stride)
     assert features.by_stride.keys() == strides
     assert not model.encoder._forward_hooks
 

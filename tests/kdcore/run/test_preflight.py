@@ -79,7 +79,9 @@ def test_unknown_stages(lay_out: LayOut, distillation: tuple[FitSpec, dict[str, 
         ({"model": {"arch": "unet", "encoder": "resnet18", "weights": "missing.pth"}},
          "model.weights"),
         ({"model": {"arch": "segformer", "encoder": "resnet18"}}, "model.encoder"),
-        ({"objective": [{"kind": "ce", "class_weights": [1, 2]}]}, "objective.class_weights"),
+        ({"objective": [{"kind": "ce", "class_weights": [1, 2]}]}, "objective.0.class_weights"),
+        ({"model": {"arch": "segformer", "encoder": "mit_b0", "options": {"dept": 3}}},
+         "model.options.dept"),
     ],
 )  # fmt: skip
 def test_specs_that_cannot_be_built(
@@ -88,6 +90,17 @@ def test_specs_that_cannot_be_built(
     failure = failure_of(lay_out("run", {**fit_spec, **change}))
     assert failure.kind == FailureKind.INVALID_SPEC
     assert failure.field == field
+
+
+def test_a_batch_that_batch_norm_cannot_take(lay_out: LayOut, fit_spec: FitSpec) -> None:
+    spec = {
+        **fit_spec,
+        "model": {"arch": "deeplabv3plus", "encoder": "tu-mobilenetv3_small_050"},
+        "train": {**fit_spec["train"], "batch": 1},
+    }
+    failure = failure_of(lay_out("run", spec))
+    assert failure.kind == FailureKind.PREFLIGHT_FAILED
+    assert "train.batch" in str(failure.remedy)
 
 
 def test_a_changed_dataset(lay_out: LayOut, fit_spec: FitSpec) -> None:

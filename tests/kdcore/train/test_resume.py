@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,17 @@ def distillation(fit_spec: FitSpec) -> FitSpec:
 def all_weights(run: Path) -> dict[str, torch.Tensor]:
     state = load_checkpoint(run, device=CPU)
     assert state is not None
-    return {**load_file(run / MODEL_WEIGHTS), **flat(state["model"]), **flat(state["objective"])}
+    return {**load_file(run / MODEL_WEIGHTS), **dict(tensors_in(state))}
 
 
-def flat(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"state/{name}": value for name, value in state.items()}
+def tensors_in(state: Any, path: str = "state") -> Iterator[tuple[str, torch.Tensor]]:
+    """Weights, adapters, averaged weights, both moments of the optimizer, random states."""
+    if isinstance(state, torch.Tensor):
+        yield path, state
+    elif isinstance(state, dict | list):
+        entries = state.items() if isinstance(state, dict) else enumerate(state)
+        for name, value in entries:
+            yield from tensors_in(value, f"{path}/{name}")
 
 
 def assert_bit_equal(one: Path, other: Path) -> None:
@@ -76,17 +83,18 @@ class StopAfter:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.parametrize("steps", [7, 10])
 def test_ten_and_resumed_ten_equal_twenty(
-    lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch
+    lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     teacher = {"inputs/models/one": teacher_of(lay_out, fit_spec)}
     spec = distillation(fit_spec)
     undisturbed, stopped = (lay_out(name, spec, teacher) for name in ("undisturbed", "stopped"))
     assert run_directory(undisturbed).status == "succeeded"
     with monkeypatch.context() as patch:
-        StopAfter(7, patch)
+        StopAfter(steps, patch)
         assert run_directory(stopped).status == "interrupted"
-    assert load_checkpoint(stopped, device=CPU)["step"] == 7  # type: ignore[index]
+    assert load_checkpoint(stopped, device=CPU)["step"] == steps  # type: ignore[index]
     torch.manual_seed(999)  # whatever the process did before must not matter
     assert run_directory(stopped).status == "succeeded"
     assert_bit_equal(undisturbed, stopped)

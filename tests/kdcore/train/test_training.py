@@ -108,9 +108,11 @@ def test_baseline_and_distilled_start_alike_and_see_the_same_images(
     inputs = {"inputs/models/one": teacher / "model"}
     for run in (lay_out("plain", plain), lay_out("distilled", distilled, inputs)):
         assert run_directory(run).status == "succeeded"
-    (state_1, images_1), (state_2, images_2) = seen
-    assert all(torch.equal(state_1[name], state_2[name]) for name in state_1)
-    assert torch.equal(images_1, images_2)
+    assert len(seen) == 4, "preflight and first step of each; preflight leaves no trace"
+    state_1, images_1 = seen[0]
+    for state_2, images_2 in seen[1:]:
+        assert all(torch.equal(state_1[name], state_2[name]) for name in state_1)
+        assert torch.equal(images_1, images_2)
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, *, at_step: int, times: int) -> None:
@@ -152,6 +154,29 @@ def test_nan_again_fails_and_keeps_the_last_good_checkpoint(
     assert outcome.failure.kind == FailureKind.NON_FINITE_LOSS
     assert outcome.failure.field == "train.optimizer.lr"
     assert max(folder.name for folder in (run / CHECKPOINTS).iterdir()) == "step-00000005"
+
+
+def test_an_infinite_gradient_of_a_finite_loss_is_no_step(
+    lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Objective.forward
+
+    def forward(self: Objective, student: Any, batch: Any, step: int) -> Total:
+        total = real(self, student, batch, step)
+        weight = next(student.parameters())
+        if step == 4 and student.training and weight.requires_grad:
+            weight.register_hook(lambda grad: grad * float("inf"))
+        return total
+
+    monkeypatch.setattr(Objective, "forward", forward)
+    run = lay_out("run", fit_spec)
+    outcome = run_directory(run)
+    assert outcome.failure is not None
+    assert outcome.failure.kind == FailureKind.NON_FINITE_LOSS
+    assert "gradient" in outcome.failure.message
+    for path in (run / CHECKPOINTS).glob("*/state.pt"):
+        state = torch.load(path, weights_only=True)
+        assert all(torch.isfinite(value).all() for value in state["model"].values())
 
 
 def test_every_term_is_reported_before_and_after_its_weight(

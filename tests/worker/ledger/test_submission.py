@@ -3,12 +3,14 @@
 import pytest
 
 from kdcore.spec import Experiment, experiment_adapter, plan
+from kdcore.spec.dataset import ClassEntry
 from tests.worker.ledger import making
 from worker.ledger import (
     IdempotencyMismatch,
     InvalidReference,
     Ledger,
     Phase,
+    datasets,
     experiments,
     models,
     reading,
@@ -230,3 +232,24 @@ def evaluation(*refs: str) -> Experiment:
 def preview(ledger: Ledger, experiment: Experiment) -> list[PlannedView]:
     with ledger.unit_of_work() as session:
         return experiments.preview(session, owner=making.OWNER, experiment=experiment)
+
+
+def test_a_model_of_other_classes_is_refused_before_anything_is_trained(ledger: Ledger) -> None:
+    making.register(ledger)
+    making.submit(ledger, making.training())
+    making.succeed(ledger, making.take(ledger))
+    with ledger.unit_of_work() as session:
+        others = [{"name": "ground"}, {"name": "cell"}]
+        datasets.register(
+            session,
+            owner=making.OWNER,
+            source=making.source("cells"),
+            manifest=making.manifest().model_copy(
+                update={"classes": tuple(ClassEntry.model_validate(one) for one in others)}
+            ),
+        )
+    teachers = [{"name": "t", "model": "models:/plain-model/1"}]
+    with pytest.raises(InvalidReference, match="knows the classes ground, nucleus") as caught:
+        making.submit(ledger, making.distillation(dataset="cells", teachers=teachers))
+    assert caught.value.field == "teachers.0.model"
+    making.submit(ledger, making.distillation(teachers=teachers))
