@@ -199,7 +199,10 @@ class Trainer:
 
     def _leave_if_asked(self) -> None:
         if self.watcher.stop_requested():
-            raise Interrupted(f"stopped after step {self.step}, checkpoint written")
+            raise Interrupted(
+                f"stopped after step {self.step}, checkpoint written",
+                remedy="run it again: it goes on from there",
+            )
 
     def _stale(self) -> bool:
         stop = self.spec.early_stop
