@@ -66,6 +66,38 @@ def test_the_teacher_is_the_same_afterwards(lay_out: LayOut, fit_spec: FitSpec) 
     assert not captured[0].training
 
 
+def test_two_teachers_teach_by_their_weights(lay_out: LayOut, fit_spec: FitSpec) -> None:
+    inputs = {}
+    for seed in (1, 2):
+        teacher = lay_out(f"teacher-{seed}", {**with_train(fit_spec, steps=2), "seed": seed})
+        assert run_directory(teacher).status == "succeeded"
+        inputs[f"inputs/models/t{seed}"] = teacher / "model"
+
+    def distilled(name: str, weights: tuple[float, float]) -> dict[str, float]:
+        spec = {
+            **with_train(fit_spec, steps=10),
+            "objective": [{"kind": "ce"}, {"kind": "kd"}, {"kind": "pkd", "weight": 0.1}],
+            "ensemble": {"kind": "prob_mean"},
+            "teachers": [
+                {"name": f"t{seed}", "path": f"inputs/models/t{seed}", "weight": weight}
+                for seed, weight in zip((1, 2), weights, strict=True)
+            ],
+        }
+        run = lay_out(name, spec, inputs)
+        assert run_directory(run).status == "succeeded"
+        values: dict[str, float] = events(run, "metric")[0]["values"]
+        return values
+
+    even, doubled, other = (
+        distilled("even", (1, 1)),
+        distilled("doubled", (2, 2)),
+        distilled("other", (1, 9)),
+    )
+    assert even == doubled, "only the ratio of the weights matters"
+    assert even["train/kd"] != other["train/kd"]
+    assert even["train/pkd"] > 0
+
+
 def test_adapters_are_trained_but_never_given_away(lay_out: LayOut, fit_spec: FitSpec) -> None:
     teacher = lay_out("teacher", with_train(fit_spec, steps=2))
     assert run_directory(teacher).status == "succeeded"
