@@ -36,6 +36,14 @@ def pixels(values_NCHW: Tensor, valid_NHW: Tensor) -> Tensor:
     return values_NCHW.movedim(1, -1)[valid_NHW]
 
 
+def labelled_pixels(
+    logits_NCHW: Tensor, labels_NHW: Tensor, ignore_index: int
+) -> tuple[Tensor, Tensor]:
+    """Logits at the labels' size and labels of the valid pixels, (P, C) and (P,)."""
+    valid_NHW = labels_NHW != ignore_index
+    return pixels(resize_logits(logits_NCHW, size_of(labels_NHW)), valid_NHW), labels_NHW[valid_NHW]
+
+
 def masked_mean(values: Tensor, *, like: Tensor) -> Tensor:
     """Mean of ``values``; of no values at all exactly 0, still connected to ``like``'s graph."""
     return values.mean() if values.numel() else zero(like)
@@ -53,6 +61,10 @@ def wide(values: Tensor) -> Tensor:
 
 def spatial(values_NCHW: Tensor) -> tuple[int, int]:
     return int(values_NCHW.shape[-2]), int(values_NCHW.shape[-1])
+
+
+def size_of(labels_NHW: Tensor) -> tuple[int, int]:
+    return int(labels_NHW.shape[-2]), int(labels_NHW.shape[-1])
 
 
 def _at(values_NCHW: Tensor, size: tuple[int, int]) -> Tensor:

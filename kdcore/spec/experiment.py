@@ -142,7 +142,7 @@ class DistillationExperiment(_Experiment):
         kinds = [term.kind for term in self.objective]
         if len(set(kinds)) != len(kinds):
             raise ValueError("objective: each kind may appear once")
-        if self.baseline is True and not any(term.needs_labels for term in self.objective):
+        if self.baseline is True and all(term.needs_teacher for term in self.objective):
             raise ValueError(
                 "baseline: the objective has no label term for it; give `baseline: {objective: [...]}`"
             )
