@@ -13,7 +13,8 @@ class Projection(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         input = wide(input)
         bias = None if self.bias is None else self.bias.to(input.dtype)
-        return self._conv_forward(input, self.weight.to(input.dtype), bias)
+        output: Tensor = self._conv_forward(input, self.weight.to(input.dtype), bias)
+        return output
 
 
 class Generator(nn.Module):
@@ -57,4 +58,5 @@ def mgd(
         hidden_N1HW = torch.rand(valid_NHW[:, None].shape, device=student_NCHW.device) < ratio
         student_NCHW = student_NCHW.masked_fill(hidden_N1HW, 0)
     difference_NCHW = generator(student_NCHW, valid_NHW) - teacher_NCHW
-    return alpha * difference_NCHW.masked_fill(~valid_NHW[:, None], 0).square().sum() / images
+    squares: Tensor = difference_NCHW.masked_fill(~valid_NHW[:, None], 0).square().sum()
+    return alpha * squares / images

@@ -21,9 +21,12 @@ def resize_labels(labels_NHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def align(student_NCHW: Tensor, teacher_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Both at the smaller of the two grids (bilinear, align_corners=False), in float32 or better."""
+    """Both at the smaller of the two grids (bilinear, align_corners=False), in float32 or better.
+
+    The teacher comes back without its graph: no loss has a gradient for it.
+    """
     size = min(spatial(student_NCHW), spatial(teacher_NCHW))
-    return _at(student_NCHW, size), _at(teacher_NCHW, size)
+    return _at(student_NCHW, size), _at(teacher_NCHW.detach(), size)
 
 
 def resize_logits(logits_NCHW: Tensor, size: tuple[int, int]) -> Tensor:

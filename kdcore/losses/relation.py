@@ -110,22 +110,27 @@ def cirkd(
 
 
 def _pearson(first_RK: Tensor, second_RK: Tensor) -> Tensor:
-    """Correlation of each pair of rows, (R,), with the authors' 1e-8 beside the norms."""
+    """Correlation of each pair of rows, (R,).
+
+    The authors add 1e-8 to the product of the norms, here it is its lower bound: below 1e-8 of a
+    difference, and a row with itself is exactly 1.
+    """
     first_RK = first_RK - first_RK.mean(dim=1, keepdim=True)
     second_RK = second_RK - second_RK.mean(dim=1, keepdim=True)
     norms_R = torch.linalg.vector_norm(first_RK, dim=1) * torch.linalg.vector_norm(second_RK, dim=1)
-    return (first_RK * second_RK).sum(dim=1) / (norms_R + 1e-8)
+    return (first_RK * second_RK).sum(dim=1) / norms_R.clamp(min=1e-8)
 
 
 def _pooled_valid(valid_NHW: Tensor, window: tuple[int, int]) -> Tensor:
     """Cells that have a valid pixel, (N, h, w) bool."""
-    return F.max_pool2d(valid_NHW[:, None].float(), window, window, ceil_mode=True)[:, 0] > 0
+    return F.max_pool2d(valid_NHW[:, None].float(), window, window, ceil_mode=True)[:, 0].bool()
 
 
 def _max_pooled(maps_NCHW: Tensor, valid_NHW: Tensor, window: tuple[int, int]) -> Tensor:
     lowest = torch.finfo(maps_NCHW.dtype).min
     masked_NCHW = maps_NCHW.masked_fill(~valid_NHW[:, None], lowest)
-    return F.max_pool2d(masked_NCHW, window, window, ceil_mode=True)
+    pooled_NCHW: Tensor = F.max_pool2d(masked_NCHW, window, window, ceil_mode=True)
+    return pooled_NCHW
 
 
 def _sum_pooled(maps_NCHW: Tensor, valid_NHW: Tensor, window: tuple[int, int]) -> Tensor:

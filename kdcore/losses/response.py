@@ -125,7 +125,8 @@ def _divergence(student_PC: Tensor, teacher_PC: Tensor) -> Tensor:
 def _standardised(logits_PC: Tensor, eps: float) -> Tensor:
     centred_PC = logits_PC - logits_PC.mean(dim=1, keepdim=True)
     # The square root's gradient at 0 (equal logits) is infinite: kept away from it.
-    deviation_P1 = logits_PC.var(dim=1, keepdim=True).clamp(min=1e-24).sqrt()
+    variance_P1 = centred_PC.square().sum(dim=1, keepdim=True) / (logits_PC.shape[1] - 1)
+    deviation_P1 = variance_P1.clamp(min=1e-24).sqrt()
     return centred_PC / (deviation_P1 + eps)
 
 
