@@ -12,7 +12,7 @@ from kdcore.distill.schedule import value_at
 from kdcore.distill.taps import Stages, head_stages, pair_stages, stages_of
 from kdcore.distill.teachers import Teacher, TeacherOutput, ask
 from kdcore.errors import SpecError
-from kdcore.losses import Loss, Projection, build, class_weights
+from kdcore.losses import Projection, build, class_weights
 from kdcore.losses.masking import zero
 from kdcore.models.network import SegmentationModel, tapped
 from kdcore.spec.dataset import IGNORE
@@ -68,7 +68,7 @@ class Objective(nn.Module):
         total = zero(logits_NCHW)
         report: dict[str, Tensor] = {}
         for term in self._terms:
-            value = self._value(term, logits_NCHW, features.by_stride, answers, batch)
+            value = self._value(term, logits_NCHW, features.by_stride, answers, batch, step)
             weighted = value_at(term.weight, step, self._steps) * value
             total = total + weighted
             report[term.kind] = value.detach()
@@ -82,18 +82,19 @@ class Objective(nn.Module):
         features: Mapping[int, Tensor],
         answers: Sequence[TeacherOutput],
         batch: Batch,
+        step: int,
     ) -> Tensor:
+        heat = _temperature(term, step, self._steps)
         # Images without masks stand last; a term that needs to know the classes does not see them.
         seen = batch.labelled if term.needs_labels else len(batch.labels_NHW)
         if term.over_features:
-            return self._feature_value(term, features, answers, batch.labels_NHW, seen)
+            return self._feature_value(term, features, answers, batch.labels_NHW, seen, heat)
         loss = self.losses[term.kind]
-        assert isinstance(loss, Loss)
         target_NCHW = None
         if term.needs_teacher:
-            target_NCHW = self._combined(answers, batch, loss.temperature)[:seen]
+            target_NCHW = self._combined(answers, batch, heat or 1.0)[:seen]
         labels_NHW = batch.labels_NHW[:seen]
-        value: Tensor = loss(logits_NCHW[:seen], target_NCHW, labels_NHW)
+        value: Tensor = loss(logits_NCHW[:seen], target_NCHW, labels_NHW, temperature=heat)
         if not isinstance(term, Headed) or term.kind not in self._headed:
             return value
         of_heads = [
@@ -101,6 +102,7 @@ class Objective(nn.Module):
                 self.heads[_head_key(term, stride)](features[stride][:seen]),
                 target_NCHW,
                 labels_NHW,
+                temperature=heat,
             )
             for stride in self._headed[term.kind]
         ]
@@ -129,6 +131,7 @@ class Objective(nn.Module):
         answers: Sequence[TeacherOutput],
         labels_NHW: Tensor,
         seen: int,
+        temperature: float | None,
     ) -> Tensor:
         """Mean over the taps of each teacher, weighted mean over the teachers."""
         weights = [teacher.weight for teacher in self._teachers]
@@ -137,7 +140,10 @@ class Objective(nn.Module):
             taps = self._taps[f"{term.kind}-{index}"]
             over_taps = [
                 self.losses[_feature_key(term, index, tap)](
-                    features[tap[0]][:seen], answer.features[tap[1]][:seen], labels_NHW[:seen]
+                    features[tap[0]][:seen],
+                    answer.features[tap[1]][:seen],
+                    labels_NHW[:seen],
+                    temperature=temperature,
                 )
                 for tap in taps
             ]
@@ -173,6 +179,11 @@ class _Stages:
     def __init__(self, student: SegmentationModel, teachers: Sequence[Teacher]) -> None:
         self.student = stages_of(student)
         self.teachers = [stages_of(teacher.model) for teacher in teachers]
+
+
+def _temperature(term: Term, step: int, steps: int) -> float | None:
+    own = getattr(term, "temperature", None)
+    return None if own is None else value_at(own, step, steps)
 
 
 def _looks_inside(term: Term) -> bool:

@@ -123,7 +123,8 @@ def _pearson(first_RK: Tensor, second_RK: Tensor) -> Tensor:
 
 def _pooled_valid(valid_NHW: Tensor, window: tuple[int, int]) -> Tensor:
     """Cells that have a valid pixel, (N, h, w) bool."""
-    return F.max_pool2d(valid_NHW[:, None].float(), window, window, ceil_mode=True)[:, 0].bool()
+    pooled_N1HW: Tensor = F.max_pool2d(valid_NHW[:, None].float(), window, window, ceil_mode=True)
+    return pooled_N1HW[:, 0] > 0
 
 
 def _max_pooled(maps_NCHW: Tensor, valid_NHW: Tensor, window: tuple[int, int]) -> Tensor:

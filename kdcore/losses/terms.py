@@ -19,7 +19,7 @@ from kdcore.losses.region import dice, lovasz, tversky
 from kdcore.losses.relation import cirkd, dist, skd
 from kdcore.losses.response import dkd, kd, logit_std, ofa
 from kdcore.spec.dataset import IGNORE
-from kdcore.spec.objective import MaskedGenerative, Term
+from kdcore.spec.objective import MaskedGenerative, Ramp, Term
 
 FUNCTIONS: Final[dict[str, Callable[..., Tensor]]] = {
     "ce": cross_entropy,
@@ -56,7 +56,8 @@ class Loss(nn.Module):
 
     ``loss(student, teacher, labels, ignore_index=255)``: student and teacher are logits or features
     (N, C, H, W) as ``over_features`` says, labels (N, H, W) int64; returns a scalar, computed in
-    float32 or better also under autocast. A label term takes None as teacher.
+    float32 or better also under autocast. A label term takes None as teacher. ``temperature`` is for
+    terms whose own is a ramp; without it a ramp is at its start.
     ``adapter`` brings the student's channels to the teacher's where a feature term needs that and
     they differ, ``generator`` is MGD's; both are trained with the student and never part of it.
     """
@@ -71,10 +72,13 @@ class Loss(nn.Module):
         super().__init__()
         self.spec = spec
         self.over_features = spec.over_features
-        self.temperature = float(getattr(spec, "temperature", 1.0))
+        arguments = spec.hyperparameters()
+        if isinstance(arguments.get("temperature"), Ramp):
+            arguments["temperature"] = arguments["temperature"].start
         weights_C = _class_weights(spec, class_weights_C)
-        given = {} if weights_C is None else {"class_weights_C": weights_C}
-        self._compute = partial(FUNCTIONS[spec.kind], **spec.hyperparameters(), **given)
+        if weights_C is not None:
+            arguments["class_weights_C"] = weights_C
+        self._compute = partial(FUNCTIONS[spec.kind], **arguments)
         self.adapter: nn.Module = nn.Identity()
         self.generator: Generator | None = None
         self._grown = False
@@ -88,6 +92,7 @@ class Loss(nn.Module):
         labels: Tensor,
         *,
         ignore_index: int = IGNORE,
+        temperature: float | None = None,
     ) -> Tensor:
         with torch.autocast(student.device.type, enabled=False):
             if teacher is None or not self.spec.needs_teacher:
@@ -95,9 +100,11 @@ class Loss(nn.Module):
             if not self._grown:
                 self._grow(int(student.shape[1]), int(teacher.shape[1]))
                 self.to(student.device)
-            own = {} if self.generator is None else {"generator": self.generator}
+            more: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
+            if self.generator is not None:
+                more["generator"] = self.generator
             student = self.adapter(wide(student))
-            return self._compute(student, teacher, labels, ignore_index=ignore_index, **own)
+            return self._compute(student, teacher, labels, ignore_index=ignore_index, **more)
 
     def _grow(self, student: int, teacher: int) -> None:
         """The convolutions of this term between ``student`` and ``teacher`` channels."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from kdcore.spec.ramp import Fraction, Positive
+from kdcore.spec.ramp import Fraction, Positive, Temperature
 from kdcore.spec.term import Adapted, OverFeatures
 
 
@@ -79,7 +79,7 @@ class CrossImage(OverFeatures):
 
     needs_teacher, needs_labels = True, False
     kind: Literal["cirkd"] = "cirkd"
-    temperature: Positive = 0.1
+    temperature: Temperature = 0.1
     side: Annotated[int, Field(ge=1)] = Field(
         default=32,
         description="Larger maps are average-pooled to at most this; memory grows as N²·side⁴",

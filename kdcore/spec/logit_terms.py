@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kdcore.spec.ramp import NonNegative, Positive
+from kdcore.spec.ramp import NonNegative, Positive, Temperature
 from kdcore.spec.term import BaseTerm, Headed, Taps
 
 
@@ -13,7 +13,7 @@ class ResponseKd(Headed):
 
     needs_teacher, needs_labels = True, False
     kind: Literal["kd"] = "kd"
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
     clamp: Positive | None = Field(
         default=None,
         description="Clip both logits to ±this. It kills gradients: only to repeat older recipes",
@@ -25,7 +25,7 @@ class ChannelWise(BaseTerm):
 
     needs_teacher, needs_labels = True, False
     kind: Literal["cwd"] = "cwd"
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     over: Literal["logits", "features"] = "logits"
     taps: Taps = Field(
         default="auto", description="With `over: features`: (student, teacher) stages"
@@ -44,7 +44,7 @@ class Dist(BaseTerm):
 
     needs_teacher, needs_labels = True, False
     kind: Literal["dist"] = "dist"
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
     beta: NonNegative = Field(default=1.0, description="Weight between the classes of a pixel")
     gamma: NonNegative = Field(default=1.0, description="Weight between the pixels of a class")
 
@@ -54,7 +54,7 @@ class Decoupled(BaseTerm):
 
     needs_teacher, needs_labels = True, True
     kind: Literal["dkd"] = "dkd"
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     alpha: NonNegative = Field(default=1.0, description="Weight of the true class")
     beta: NonNegative = Field(default=2.0, description="Weight of the other classes")
 
@@ -64,7 +64,7 @@ class StandardisedKd(BaseTerm):
 
     needs_teacher, needs_labels = True, False
     kind: Literal["logit_std"] = "logit_std"
-    temperature: Positive = 2.0
+    temperature: Temperature = 2.0
     eps: Positive = 1e-7
 
 
@@ -73,7 +73,7 @@ class ChannelGroup(BaseTerm):
 
     needs_teacher, needs_labels = True, False
     kind: Literal["cgd"] = "cgd"
-    temperature: Positive = 2.0
+    temperature: Temperature = 2.0
     group: Annotated[int, Field(ge=1)] = Field(default=10, description="Channels of a group")
 
 
@@ -82,7 +82,7 @@ class OneForAll(Headed):
 
     needs_teacher, needs_labels = True, True
     kind: Literal["ofa"] = "ofa"
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
     eps: Positive = Field(default=1.0, description="Exponent ε; above 1 it lifts the true class")
     head_weight: NonNegative = Field(default=1.0, description="Weight of each head's loss")
 
@@ -92,7 +92,7 @@ class BoundaryKd(BaseTerm):
 
     needs_teacher, needs_labels = True, True
     kind: Literal["boundary"] = "boundary"
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
     band: Annotated[int, Field(ge=1, le=255)] = Field(
         default=3, description="Pixels of the logits' grid on either side of a border"
     )

@@ -34,7 +34,7 @@ from kdcore.spec.logit_terms import (
     ResponseKd,
     StandardisedKd,
 )
-from kdcore.spec.ramp import Fraction, NonNegative, Positive, Ramp, Weight
+from kdcore.spec.ramp import Fraction, NonNegative, Positive, Ramp, Temperature, Weight
 from kdcore.spec.term import Adapted, BaseTerm, ClassWeights, Headed, Heads, OverFeatures, Taps
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "ResponseKd",
     "StandardisedKd",
     "Taps",
+    "Temperature",
     "Term",
     "Tversky",
     "Weight",

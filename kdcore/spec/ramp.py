@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from kdcore.spec.base import Spec
 
@@ -30,4 +30,11 @@ class Ramp(Spec):
         return self
 
 
+def _stays_positive(ramp: Ramp) -> Ramp:
+    if not (ramp.start > 0 and ramp.end > 0):
+        raise ValueError("a temperature must stay above 0")
+    return ramp
+
+
 Weight = NonNegative | Ramp
+Temperature = Positive | Annotated[Ramp, AfterValidator(_stays_positive)]

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from kdcore.data.batches import Batch
 from kdcore.distill.objective import Objective
@@ -178,3 +178,20 @@ def test_class_weights_reach_every_term_that_has_them(
         assert values[0] != pytest.approx(values[1], rel=1e-6)
     with pytest.raises(SpecError, match="2 class weights for 3 classes"):
         objective(student, [], {"kind": "focal", "class_weights": [1, 2]})
+
+
+@pytest.mark.parametrize("kind", ["kd", "cwd", "dkd", "cirkd"])
+def test_a_temperature_may_be_a_ramp(
+    kind: str, student: SegmentationModel, teachers: list[Teacher]
+) -> None:
+    ramp = {"from": 1, "to": 4, "over": [0, 0.5]}
+    whole = objective(student, teachers, {"kind": kind, "temperature": ramp}, kind="prob_mean")
+    for step, temperature in ((0, 1.0), (9, 4.0)):
+        fixed = {"kind": kind, "temperature": temperature}
+        expected = objective(student, teachers, fixed, kind="prob_mean")(student, batch(), step)
+        assert whole(student, batch(), step).loss.item() == pytest.approx(expected.loss.item())
+
+
+def test_a_temperature_stays_above_zero() -> None:
+    with pytest.raises(ValidationError, match="above 0"):
+        TERM.validate_python({"kind": "kd", "temperature": {"from": 1, "to": 0}})

@@ -317,6 +317,14 @@ def test_fitnet_is_feature_l2() -> None:
     assert build({"kind": "fitnet"}).spec == build({"kind": "feature_l2"}).spec
 
 
+def test_a_temperature_in_the_call_is_for_ramps() -> None:
+    ramp = build({"kind": "kd", "temperature": {"from": 2, "to": 4}})
+    for given, temperature in ((None, 2), (3.0, 3)):
+        assert ramp(values(0), values(1), labels(), temperature=given).item() == pytest.approx(
+            build({"kind": "kd", "temperature": temperature})(values(0), values(1), labels()).item()
+        )
+
+
 def test_class_weights_in_a_term() -> None:
     even = build({"kind": "ce"})(values(0), None, labels())
     for kind in ("ce", "ohem", "focal"):
