@@ -56,7 +56,7 @@ def teacher_weights(
     ``logit_mean``, ``prob_mean``: ``weights`` (K,) normalised; None: equal.
     ``confidence``: (1 - softmax_k(CE_k)) / (K - 1) per pixel, CE_k the teacher's cross entropy with
     ``labels`` (N, H, W); equal where those are ignored. Source: Zhang et al. (CA-MKD),
-    arXiv:2201.00007, eq. 3.
+    arXiv:2201.00007, its w_KD.
     ``entropy``: (1 - H_k / Σ H) / (K - 1) per pixel, H_k the entropy of the teacher's softmax at
     ``temperature``; equal where all are 0. Source: Kwon et al. (EBKD), ICASSP 2020.
     For these two ``weights`` (K,) are factors before normalising; None: equal.

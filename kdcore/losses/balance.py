@@ -9,10 +9,10 @@ def class_weights(kind: str, class_pixels: tuple[int, ...], *, beta: float | Non
 
     ``raw_inverse``: 1 / f and ``raw_inverse_sqrt``: 1 / √f, f the share of the pixels, both scaled to
     mean 1. ``raw_effective``: (1 - β) / (1 - β^n), scaled to mean 1 (Cui et al., arXiv:1901.05555,
-    eq. 3), with β = (T - 1) / T, T all pixels, unless given: neighbouring pixels are no independent
+    proposition 1), with β = (T - 1) / T, T all pixels, unless given: neighbouring pixels are no independent
     samples, and with the paper's β = 0.9999 every class above 50,000 pixels weighs the same.
     ``raw_median``: median f / f over the classes that occur, not rescaled (Eigen, Fergus,
-    arXiv:1411.4734, section 4.3, with f over the whole data set). A class without any pixel gets the
+    arXiv:1411.4734, with f over the whole data set). A class without any pixel gets the
     largest weight of those that have some.
     """
     counts_C = torch.tensor(class_pixels, dtype=torch.float64)

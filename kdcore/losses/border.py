@@ -61,8 +61,8 @@ def boundary_label(
     The boundary of a map m in [0, 1] (softmax or one-hot labels) is maxpool(1 - m) - (1 - m), its
     pixels within ``width`` of the outside; precision and recall count boundaries that lie within
     ``tolerance``. Ignored pixels are outside of the picture and border on nothing.
-    Source: Bokhovkin, Burnaev, arXiv:1905.07852, eq. 1 to 5, θ0 = 2·width + 1 = 3 and
-    θ = 2·tolerance + 1 = 5 of its experiments.
+    Source: Bokhovkin, Burnaev, arXiv:1905.07852, its L_BF1 with θ0 = 2·width + 1 = 3 as there;
+    θ = 2·tolerance + 1 depends on the data, and 5 is our choice.
     """
     logits_NCHW = resize_logits(logits_NCHW, size_of(labels_NHW))
     valid_N1HW = (labels_NHW != ignore_index)[:, None]

@@ -88,7 +88,7 @@ def ifvd(
     ``mean_over="all"``: the sum over valid pixels is divided by the number of all pixels. This is
     the published value: there each ignored pixel is its own centre, cosine 1 for both, and adds 0.
     ``"valid"``: divided by the number of valid pixels. Without ignored pixels both are the same.
-    Source: Wang et al. (IFVD), ECCV 2020, eq. 1 to 3; published weight 20 to 50.
+    Source: Wang et al. (IFVD), ECCV 2020, its L_IFV; published weight 20.
     """
     student_PC, teacher_PC = _valid(student_NCHW, teacher_NCHW, labels_NHW, ignore_index)
     if student_PC.shape[0] == 0:

@@ -46,7 +46,7 @@ def mgd(
 
     A share ``ratio`` of the places, drawn anew from torch's global generator, is set to 0 in all
     channels of the student. N counts the images with a valid pixel.
-    Source: Yang et al., arXiv:2205.01529, eq. 3 to 5; for segmentation α = 2e-5 and 75 % hidden, as in
+    Source: Yang et al., arXiv:2205.01529, its L_dis; for segmentation α = 2e-5 and 75 % hidden, as in
     the authors' code, where the sum (not the mean) is divided by N. Not 0 for equal features.
     """
     student_NCHW, teacher_NCHW = align(student_NCHW, teacher_NCHW)

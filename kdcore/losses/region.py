@@ -33,7 +33,7 @@ def tversky(
     """1 - mean over the classes present of (TP + eps) / (TP + α·FP + β·FN + eps), over the batch.
 
     TP = Σ p·y, FP = Σ p·(1 - y), FN = Σ (1 - p)·y over the valid pixels; p is the softmax over
-    classes. Source: Salehi et al., arXiv:1706.05721, eq. 3, with its best α = 0.3, β = 0.7.
+    classes. Source: Salehi et al., arXiv:1706.05721, with its best α = 0.3, β = 0.7.
     α = β = 0.5 is `dice` at twice the eps.
     """
     logits_PC, labels_P = labelled_pixels(logits_NCHW, labels_NHW, ignore_index)
@@ -51,7 +51,7 @@ def lovasz(logits_NCHW: Tensor, labels_NHW: Tensor, *, ignore_index: int = IGNOR
     """Lovász-softmax: mean over the classes present in the batch of the extension of 1 - IoU.
 
     The errors |y - p| of a class, largest first, weighted by the growth of the Jaccard loss as each
-    is added to the mistakes. Source: Berman et al., arXiv:1705.08790, eq. 8 to 11 and algorithm 1;
+    is added to the mistakes. Source: Berman et al., arXiv:1705.08790, algorithm 1;
     over the valid pixels of the whole batch, classes "present" (both are the authors' defaults).
     """
     logits_PC, labels_P = labelled_pixels(logits_NCHW, labels_NHW, ignore_index)

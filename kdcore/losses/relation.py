@@ -22,8 +22,8 @@ def dist(
 
     Probabilities are the softmax over classes of logits / τ of all valid pixels of the batch, (P, C).
     ρ_pixel is over the classes of a pixel (the paper's inter-class relation), ρ_class over the pixels
-    of a class (intra-class). Source: Huang et al., arXiv:2205.10536, eq. 9 to 11, and the authors'
-    code (β = γ = 1, τ = 1, times τ²). Their code takes (B, C): NCHW gives it another value.
+    of a class (intra-class). Source: Huang et al., arXiv:2205.10536, its L_inter and L_intra, and the
+    authors' code (β = γ = 1, τ = 1, times τ²). Their code takes (B, C): NCHW gives it another value.
     """
     student_NCHW, teacher_NCHW = align(student_NCHW, teacher_NCHW)
     valid_NHW = valid_at(labels_NHW, spatial(student_NCHW), ignore_index=ignore_index)
@@ -51,7 +51,7 @@ def skd(
     Student and teacher (N, c, h, w) may differ in width. The mean is over all pairs of cells with a
     valid pixel, of all images. ``pool``: window and stride (CIRKD's code: 2). ``scale``: instead the
     window is int(scale · side) of each side, as in the original code (0.5: four cells).
-    Source: Liu et al., arXiv:1903.04197, eq. 3 and 4. Memory N · (cells)²: pool larger maps more.
+    Source: Liu et al., arXiv:1903.04197, its pair-wise loss; published weight 10 in CIRKD's code. Memory N · (cells)²: pool larger maps more.
     """
     student_NCHW, teacher_NCHW = align(student_NCHW, teacher_NCHW)
     valid_NHW = valid_at(labels_NHW, spatial(student_NCHW), ignore_index=ignore_index)
@@ -84,7 +84,7 @@ def cirkd(
 
     Similarities are softmax(cosine / τ) over the valid pixels of j; student and teacher (N, c, h, w)
     may differ in width. Images without a valid pixel are no partner. No τ².
-    Source: Yang et al., arXiv:2204.06986, eq. 6 and 7, τ = 0.1, published weight 1. Maps with a side
+    Source: Yang et al., arXiv:2204.06986, its mini-batch pixel-to-pixel loss, τ = 0.1, weight 1. Maps with a side
     above ``side`` are average-pooled (their code: by 2), since memory is N² · (h·w)².
     """
     student_NCHW, teacher_NCHW = align(student_NCHW, teacher_NCHW)
@@ -117,7 +117,7 @@ def _pearson(first_RK: Tensor, second_RK: Tensor) -> Tensor:
     """
     first_RK = first_RK - first_RK.mean(dim=1, keepdim=True)
     second_RK = second_RK - second_RK.mean(dim=1, keepdim=True)
-    norms_R = torch.linalg.vector_norm(first_RK, dim=1) * torch.linalg.vector_norm(second_RK, dim=1)
+    norms_R: Tensor = first_RK.norm(dim=1) * second_RK.norm(dim=1)
     return (first_RK * second_RK).sum(dim=1) / norms_R.clamp(min=1e-8)
 
 

@@ -42,8 +42,8 @@ def logit_std(
 ) -> Tensor:
     """`kd` of z / τ, z = (logits - mean) / (std + eps) over the classes of each pixel; times τ².
 
-    Source: Sun et al., arXiv:2403.01427, eq. 10 and algorithm 1; unbiased std and eps = 1e-7 as in
-    the authors' code, τ = 2 as there. Their `dim=-1` is the width of NCHW; here it is the classes.
+    Source: Sun et al., arXiv:2403.01427, algorithms 1 and 2; unbiased std and eps = 1e-7 as in the
+    authors' code, τ = 2 as there. Their `dim=-1` is the width of NCHW; here it is the classes.
     """
     student_PC, teacher_PC = _valid(student_NCHW, teacher_NCHW, labels_NHW, ignore_index)
     divergence_P = _divergence(
@@ -90,7 +90,7 @@ def ofa(
 ) -> Tensor:
     """Mean over valid pixels of -Σ_c [(p_t + 1_y)^ε - 1_y] · log p_s, p = softmax(logits / τ).
 
-    Source: Hao et al., arXiv:2310.19444, eq. 5, and the authors' code (ε = 1, τ = 1; they use ε up
+    Source: Hao et al., arXiv:2310.19444, its L_OFA, and the authors' code (ε = 1, τ = 1; they use ε up
     to 1.5). With ε = 1 it is the cross entropy with the teacher; it is not 0 for equal logits.
     """
     student_PC, teacher_PC = _valid(student_NCHW, teacher_NCHW, labels_NHW, ignore_index)
