@@ -51,7 +51,8 @@ def skd(
     Student and teacher (N, c, h, w) may differ in width. The mean is over all pairs of cells with a
     valid pixel, of all images. ``pool``: window and stride (CIRKD's code: 2). ``scale``: instead the
     window is int(scale · side) of each side, as in the original code (0.5: four cells).
-    Source: Liu et al., arXiv:1903.04197, its pair-wise loss; published weight 10 in CIRKD's code. Memory N · (cells)²: pool larger maps more.
+    Source: Liu et al., arXiv:1903.04197, its pair-wise loss; weight 0.5 to 1 there, 10 in CIRKD's
+    code. Memory N · (cells)²: pool larger maps more.
     """
     student_NCHW, teacher_NCHW = align(student_NCHW, teacher_NCHW)
     valid_NHW = valid_at(labels_NHW, spatial(student_NCHW), ignore_index=ignore_index)
@@ -84,8 +85,8 @@ def cirkd(
 
     Similarities are softmax(cosine / τ) over the valid pixels of j; student and teacher (N, c, h, w)
     may differ in width. Images without a valid pixel are no partner. No τ².
-    Source: Yang et al., arXiv:2204.06986, its mini-batch pixel-to-pixel loss, τ = 0.1, weight 1. Maps with a side
-    above ``side`` are average-pooled (their code: by 2), since memory is N² · (h·w)².
+    Source: Yang et al., arXiv:2204.06986, its mini-batch pixel-to-pixel loss, τ = 0.1, weight 1. Maps
+    with a side above ``side`` are average-pooled (their code: by 2): memory is N² · (h·w)².
     """
     student_NCHW, teacher_NCHW = align(student_NCHW, teacher_NCHW)
     valid_NHW = valid_at(labels_NHW, spatial(student_NCHW), ignore_index=ignore_index)

@@ -63,6 +63,13 @@ def test_every_kind_has_a_function_that_takes_its_fields() -> None:
         assert made(term)(values(0), values(1), labels()).ndim == 0
 
 
+@pytest.mark.parametrize("term", TERMS, ids=name)
+def test_a_resolved_term_is_read_back_as_it_was(term: dict[str, Any]) -> None:
+    """With every default written out, as it lies in a job's spec."""
+    spec = build(term).spec
+    assert build(spec.to_json()).spec == spec
+
+
 @pytest.mark.parametrize("term", DIVERGENCES, ids=name)
 def test_equal_inputs_give_zero(term: dict[str, Any]) -> None:
     for ignored in (0, 2):
