@@ -1,0 +1,44 @@
+"""What every builder does with a spec: take a variant by the encoder's name, refuse unknown options."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from torch import nn
+
+from kdcore.errors import SpecError
+from kdcore.spec.model import ModelSpec
+
+Variant = TypeVar("Variant")
+
+
+def choose(variants: Mapping[str, Variant], spec: ModelSpec, field: str) -> Variant:
+    """The variant that `encoder` names. Raises: SpecError, listing them."""
+    if spec.encoder not in variants:
+        raise SpecError(
+            f"{spec.arch} has no encoder named {spec.encoder}",
+            field=f"{field}.encoder",
+            remedy=", ".join(variants),
+        )
+    return variants[spec.encoder]
+
+
+def construct(
+    network: Callable[..., nn.Module], spec: ModelSpec, field: str, **arguments: object
+) -> nn.Module:
+    """``network`` with these arguments, the spec's options before them. Raises: SpecError."""
+    try:
+        return network(**{**arguments, **spec.options})
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
+        raise SpecError(
+            f"{spec.arch} with {spec.encoder} cannot be built: {error}", field=f"{field}.options"
+        ) from error
+
+
+def refuse_imagenet(spec: ModelSpec, field: str) -> None:
+    """For networks that nobody has pretrained. Raises: SpecError."""
+    if spec.weights == "imagenet":
+        raise SpecError(
+            f"there are no imagenet weights for {spec.arch}",
+            field=f"{field}.weights",
+            remedy="leave `weights` out, or give the path of a file",
+        )
