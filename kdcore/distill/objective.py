@@ -1,6 +1,6 @@
 """What a student minimises: a sum of named, weighted terms, each reported on its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +13,14 @@ from kdcore.distill.teachers import Teacher, TeacherOutput, ask
 from kdcore.errors import SpecError
 from kdcore.losses import Loss, build, class_weights
 from kdcore.losses.masking import zero
-from kdcore.models.network import SegmentationModel, tapped
+from kdcore.models.network import STRIDE, SegmentationModel, tapped
 from kdcore.spec.objective import CrossEntropy, Ensemble, Term
 
 _SMALLEST_TAP = 4
 _PROBE = 64
+
+Tap = tuple[str, str]
+"""A stage of the student and one of the teacher."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Objective(nn.Module):
         self._teachers = list(teachers)
         self._tapped = any(_over_features(term) for term in terms)
         self.losses = nn.ModuleDict()
-        self._taps: dict[str, list[tuple[int, int]]] = {}
+        self._taps: dict[str, list[Tap]] = {}
         widths = _Widths(student, teachers) if self._tapped else None
         for index, term in enumerate(terms):
             if widths is not None and _over_features(term):
@@ -67,7 +70,7 @@ class Objective(nn.Module):
         total = zero(logits_NCHW)
         report: dict[str, Tensor] = {}
         for term in self._terms:
-            value = self._value(term, logits_NCHW, features.by_stride, answers, batch)
+            value = self._value(term, logits_NCHW, features.stages, answers, batch)
             weighted = value_at(term.weight, step, self._steps) * value
             total = total + weighted
             report[term.kind] = value.detach()
@@ -78,7 +81,7 @@ class Objective(nn.Module):
         self,
         term: Term,
         logits_NCHW: Tensor,
-        features: Mapping[int, Tensor],
+        features: Mapping[str, Tensor],
         answers: Sequence[TeacherOutput],
         batch: Batch,
     ) -> Tensor:
@@ -102,7 +105,7 @@ class Objective(nn.Module):
     def _feature_value(
         self,
         term: Term,
-        features: Mapping[int, Tensor],
+        features: Mapping[str, Tensor],
         answers: Sequence[TeacherOutput],
         batch: Batch,
     ) -> Tensor:
@@ -131,7 +134,7 @@ class Objective(nn.Module):
 
 
 class _Widths:
-    """Channels by stride of the student and of each teacher, found with one small image."""
+    """Channels by stage of the student and of each teacher, found with one small image."""
 
     def __init__(self, student: SegmentationModel, teachers: Sequence[Teacher]) -> None:
         self.student = _widths(student)
@@ -139,44 +142,45 @@ class _Widths:
 
 
 @torch.no_grad()
-def _widths(model: SegmentationModel) -> dict[int, int]:
+def _widths(model: SegmentationModel) -> dict[str, int]:
     was_training = model.training
     model.eval()
     with tapped(model) as features:
         model(torch.zeros(1, 3, _PROBE, _PROBE, device=model.mean.device))
     model.train(was_training)
-    return {stride: int(feature.shape[1]) for stride, feature in features.by_stride.items()}
+    return {stage: int(feature.shape[1]) for stage, feature in features.stages.items()}
 
 
 def _pairs(
-    term: Term, offered: tuple[dict[int, int], dict[int, int]], field: str, teacher: str
-) -> list[tuple[int, int]]:
-    """The (student, teacher) strides to compare. Raises: SpecError."""
+    term: Term, offered: tuple[dict[str, int], dict[str, int]], field: str, teacher: str
+) -> list[Tap]:
+    """The stages to compare; `auto`: those of equal stride. Raises: SpecError."""
     wanted = getattr(term, "taps", "auto")
     if wanted == "auto":
-        common = sorted(s for s in offered[0].keys() & offered[1].keys() if s >= _SMALLEST_TAP)
+        common = [stride for stride in _strides(offered[0]) if stride in _strides(offered[1])]
         if not common:
             raise SpecError(f"no stage of equal stride in student and {teacher}", field=field)
-        return [(stride, stride) for stride in common]
-    pairs = []
+        return [(f"{STRIDE}{stride}", f"{STRIDE}{stride}") for stride in common]
     for names in wanted:
-        strides = []
         for name, stages in zip(names, offered, strict=True):
-            stride = int(name.removeprefix("stride")) if name[6:].isdigit() else -1
-            if stride not in stages:
-                known = ", ".join(f"stride{stage}" for stage in sorted(stages))
+            if name not in stages:
+                known = ", ".join(stages)
                 raise SpecError(f"no stage named {name}", field=field, remedy=known)
-            strides.append(stride)
-        pairs.append((strides[0], strides[1]))
-    return pairs
+    return list(wanted)
+
+
+def _strides(stages: Iterable[str]) -> list[int]:
+    strides = (int(name.removeprefix(STRIDE)) for name in stages if name.startswith(STRIDE))
+    return sorted(stride for stride in strides if stride >= _SMALLEST_TAP)
 
 
 def _over_features(term: Term) -> bool:
     return term.kind == "pkd" or getattr(term, "over", "logits") == "features"
 
 
-def _feature_key(term: Term, teacher: int, tap: tuple[int, int]) -> str:
-    return f"{term.kind}-{teacher}-{tap[0]}-{tap[1]}"
+def _feature_key(term: Term, teacher: int, tap: Tap) -> str:
+    # Names of modules hold no dots, those of stages may.
+    return f"{term.kind}-{teacher}-{tap[0]}-{tap[1]}".replace(".", "_")
 
 
 def _weights_of(term: Term, class_pixels: tuple[int, ...]) -> Tensor | None:

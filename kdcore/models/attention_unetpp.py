@@ -6,6 +6,7 @@ from the plain network.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
@@ -43,14 +44,14 @@ class AttentionUnetPlusPlus(nn.Module):
         self,
         *,
         classes: int,
-        encoder: nn.Module,
+        encoder: Any,
         decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
         attention_channels: int = 64,
         key_side: int = 16,
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        channels = [int(c) for c in encoder.out_channels[1:]]  # type: ignore[union-attr,index]
+        self.encoder: nn.Module = encoder
+        channels = [int(c) for c in encoder.out_channels[1:]]
         widths = [*reversed(decoder_channels[:-1])]
         if len(widths) != len(channels) - 1:
             raise ValueError(f"decoder_channels has {len(decoder_channels)} numbers, not {_DEPTH}")
@@ -116,7 +117,8 @@ class Attention(nn.Module):
             self._tokens(self.query(asking_NCHW)), self._tokens(key_NCHW), self._tokens(value_NCHW)
         )
         told_NCHW = told_NHLD.transpose(2, 3).reshape(n, -1, height, width)
-        return asking_NCHW + self.factor * self.out(told_NCHW)
+        answered: Tensor = asking_NCHW + self.factor * self.out(told_NCHW)
+        return answered
 
     def _pooled(self, x_NCHW: Tensor) -> Tensor:
         window = -(-max(x_NCHW.shape[-2:]) // self.key_side)
@@ -124,7 +126,8 @@ class Attention(nn.Module):
 
     def _tokens(self, x_NCHW: Tensor) -> Tensor:
         """(N, heads, pixels, width of a head)"""
-        return x_NCHW.flatten(2).unflatten(1, (self.heads, _HEAD_WIDTH)).transpose(2, 3)
+        n = x_NCHW.shape[0]
+        return x_NCHW.reshape(n, self.heads, _HEAD_WIDTH, -1).transpose(2, 3)
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

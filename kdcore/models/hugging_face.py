@@ -14,13 +14,35 @@ from kdcore.spec.model import ModelSpec
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 """At strides 4, 8, 16, 32."""
 
-_SWINS: dict[str, Callable[[], PreTrainedConfig]] = {
-    name: partial(SwinConfig, out_features=list(STAGES), **settings)
-    for name, settings in _SWINS.items()
+
+def _swin(**settings: Any) -> PreTrainedConfig:
+    return SwinConfig(**settings, **_ALL_STAGES)
+
+
+def _convnext(**settings: Any) -> PreTrainedConfig:
+    return ConvNextConfig(**settings, **_ALL_STAGES)
+
+
+_ALL_STAGES: dict[str, Any] = {"out_features": list(STAGES)}
+SWINS: dict[str, Callable[[], PreTrainedConfig]] = {
+    "swin_tiny": partial(_swin, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]),
+    "swin_small": partial(_swin, embed_dim=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24]),
+    "swin_base": partial(_swin, embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32]),
 }
+"""Liu et al., arXiv:2103.14030, section 3.3; windows of 7."""
 CONVNEXTS: dict[str, Callable[[], PreTrainedConfig]] = {
-    name: partial(ConvNextConfig, out_features=list(STAGES), **settings)
-    for name, settings in _CONVNEXTS.items()
+    "convnext_tiny": partial(_convnext, depths=[3, 3, 9, 3], hidden_sizes=[96, 192, 384, 768]),
+    "convnext_small": partial(_convnext, depths=[3, 3, 27, 3], hidden_sizes=[96, 192, 384, 768]),
+    "convnext_base": partial(_convnext, depths=[3, 3, 27, 3], hidden_sizes=[128, 256, 512, 1024]),
+}
+"""Liu et al., arXiv:2201.03545, section 2.7."""
+_IMAGENET = {
+    "swin_tiny": "microsoft/swin-tiny-patch4-window7-224",
+    "swin_small": "microsoft/swin-small-patch4-window7-224",
+    "swin_base": "microsoft/swin-base-patch4-window7-224",
+    "convnext_tiny": "facebook/convnext-tiny-224",
+    "convnext_small": "facebook/convnext-small-224",
+    "convnext_base": "facebook/convnext-base-224",
 }
 
 
@@ -37,20 +59,28 @@ class Maps(nn.Module):
 
 def load_backbone(backbone: nn.Module, spec: ModelSpec, field: str) -> None:
     """`imagenet`, or a folder made by `save_pretrained`, into a Swin or ConvNeXt. Raises: SpecError."""
-    if spec.weights == "imagenet":
-        source = _PRETRAINED[spec.encoder]
-    elif spec.weights is not None and Path(spec.weights).is_dir():
-        source = spec.weights
-    else:
-        return
     assert isinstance(backbone, PreTrainedModel)
-    load_pretrained(type(backbone), backbone, source, field, out_features=list(STAGES))
+    load_pretrained(
+        type(backbone), backbone, spec, field, imagenet=_IMAGENET[spec.encoder], **_ALL_STAGES
+    )
 
 
 def load_pretrained(
-    kind: type[PreTrainedModel], into: nn.Module, source: str, field: str, **settings: object
+    kind: type[PreTrainedModel],
+    into: nn.Module,
+    spec: ModelSpec,
+    field: str,
+    *,
+    imagenet: str,
+    **settings: Any,
 ) -> None:
-    """Weights of a folder, or of a repository on the hub, into a network. Raises: SpecError."""
+    """Weights of the folder ``spec`` names, or for `imagenet` from the hub. Raises: SpecError.
+
+    A file is left to `load_weights`.
+    """
+    source = imagenet if spec.weights == "imagenet" else spec.weights
+    if source is None or (spec.weights != "imagenet" and not Path(source).is_dir()):
+        return
     try:
         into.load_state_dict(kind.from_pretrained(source, **settings).state_dict())
     except (OSError, ValueError, RuntimeError) as error:

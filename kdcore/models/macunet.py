@@ -5,6 +5,7 @@ arXiv:2007.13083. Blocks, widths and sizes are those of the IDD system; see the 
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +123,8 @@ class ChannelGate(nn.Module):
         x_NCHW = self.project(x_NCHW)
         mean_NC11 = self.of_mean(x_NCHW.mean((2, 3), keepdim=True))
         maximum_NC11 = self.of_maximum(x_NCHW.amax((2, 3), keepdim=True))
-        return x_NCHW * (mean_NC11 + maximum_NC11).sigmoid()
+        gate_NC11: Tensor = (mean_NC11 + maximum_NC11).sigmoid()
+        return x_NCHW * gate_NC11
 
 
 def _bottleneck(width: int) -> nn.Sequential:
@@ -151,7 +153,7 @@ def _chain(links: list[nn.Module]) -> nn.ModuleList:
 
 
 def _pairs(widths: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(widths, widths[1:], strict=False))
+    return list(pairwise(widths))
 
 
 def _spread(

@@ -36,7 +36,7 @@ class Mask2Former(nn.Module):
         config = Mask2FormerConfig(**settings)
         # Not Mask2FormerForUniversalSegmentation: its matching loss, unused here, needs scipy.
         self.model = Mask2FormerModel(config)
-        self.class_predictor = nn.Linear(config.hidden_dim, config.num_labels + 1)
+        self.class_predictor = nn.Linear(config.hidden_dim, int(config.num_labels or 0) + 1)
 
     @property
     def encoder(self) -> nn.Module:

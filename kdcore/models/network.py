@@ -21,7 +21,8 @@ class SegmentationModel(nn.Module):
     """A network with its normalisation inside, so that teacher and student share one image tensor.
 
     ``net`` maps normalised images to logits and has ``net.encoder``, whose output is a list of
-    feature maps, and may have ``net.stage_names``, their names. Only ``net`` has state; what is saved is ``net.state_dict()``.
+    feature maps, and may have ``net.stage_names``, their names. Only ``net`` has state; what is
+    saved is ``net.state_dict()``.
     """
 
     mean: Tensor
@@ -113,6 +114,6 @@ def _maps(output: Any) -> list[Tensor]:
 
 
 def _named(net: nn.Module, maps: Sequence[Tensor]) -> dict[str, Tensor]:
-    """By the network's own names, or `stage0`, `stage1`, ..., where `stage0` is the image itself."""
+    """By the network's own names, or `stage0`, `stage1`, ... (smp's `stage0` is the image itself)."""
     names = getattr(net, "stage_names", None) or [f"stage{index}" for index in range(len(maps))]
     return dict(zip(names, maps, strict=True))

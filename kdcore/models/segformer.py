@@ -1,6 +1,5 @@
 """Hugging Face's SegFormer, made from its configuration; logits at stride 4."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -61,9 +60,6 @@ def build_segformer(spec: ModelSpec, classes: int, field: str) -> nn.Module:
         **spec.options,
     }
     net = Segformer(SegformerConfig(**settings))
-    if spec.weights == "imagenet":
-        source = f"nvidia/{spec.encoder.replace('_', '-')}"
-        load_pretrained(SegformerModel, net.encoder.segformer, source, field)
-    elif spec.weights is not None and Path(spec.weights).is_dir():
-        load_pretrained(SegformerModel, net.encoder.segformer, spec.weights, field)
+    source = f"nvidia/{spec.encoder.replace('_', '-')}"
+    load_pretrained(SegformerModel, net.encoder.segformer, spec, field, imagenet=source)
     return net
