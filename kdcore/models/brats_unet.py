@@ -26,7 +26,7 @@ def build_brats_unet(spec: ModelSpec, classes: int, field: str) -> nn.Module:
     """`teacher` or `student`. Raises: SpecError."""
     refuse_imagenet(spec, field)
     variant = choose(_VARIANTS, spec, field)
-    return construct(BratsUnet, spec, field, classes=classes, **variant)
+    return construct(BratsUnet, spec, field, variant, classes=classes)
 
 
 class BratsUnet(nn.Module):

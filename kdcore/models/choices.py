@@ -23,11 +23,15 @@ def choose(variants: Mapping[str, Variant], spec: ModelSpec, field: str) -> Vari
 
 
 def construct(
-    network: Callable[..., nn.Module], spec: ModelSpec, field: str, **arguments: object
+    network: Callable[..., nn.Module],
+    spec: ModelSpec,
+    field: str,
+    defaults: Mapping[str, object] | None = None,
+    **fixed: object,
 ) -> nn.Module:
-    """``network`` with these arguments, the spec's options before them. Raises: SpecError."""
+    """``network`` with the spec's options, which may replace ``defaults`` alone. Raises: SpecError."""
     try:
-        return network(**{**arguments, **spec.options})
+        return network(**{**(defaults or {}), **spec.options}, **fixed)
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         raise SpecError(
             f"{spec.arch} with {spec.encoder} cannot be built: {error}", field=f"{field}.options"

@@ -1,15 +1,19 @@
 """What the networks of transformers share: Swin and ConvNeXt backbones, and weights from folders."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import ConvNextConfig, PreTrainedConfig, PreTrainedModel, SwinConfig
 
 from kdcore.errors import SpecError
 from kdcore.spec.model import ModelSpec
+
+Config = TypeVar("Config", bound=PreTrainedConfig)
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 """At strides 4, 8, 16, 32."""
@@ -44,6 +48,17 @@ _IMAGENET = {
     "convnext_small": "facebook/convnext-small-224",
     "convnext_base": "facebook/convnext-base-224",
 }
+
+
+def configure(kind: type[Config], *, num_labels: int, **settings: Any) -> Config:
+    """A configuration of known fields alone. Raises: ValueError."""
+    unknown = settings.keys() - {field.name for field in dataclasses.fields(kind)}
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")
+    try:
+        return kind(**{**settings, "num_labels": num_labels})
+    except StrictDataclassError as error:
+        raise ValueError(str(error)) from error
 
 
 class Maps(nn.Module):

@@ -25,7 +25,7 @@ def build_macunet(spec: ModelSpec, classes: int, field: str) -> nn.Module:
     """`teacher`, `doubled` (twice its widths) or `student` (half, one block a stage). Raises: SpecError."""
     refuse_imagenet(spec, field)
     variant = choose(_VARIANTS, spec, field)
-    return construct(MacuNet, spec, field, classes=classes, **variant)
+    return construct(MacuNet, spec, field, variant, classes=classes)
 
 
 class MacuNet(nn.Module):

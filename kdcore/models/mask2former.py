@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import Mask2FormerConfig, Mask2FormerModel
 
 from kdcore.models.choices import choose, construct
-from kdcore.models.hugging_face import STAGES, SWINS, load_backbone
+from kdcore.models.hugging_face import STAGES, SWINS, configure, load_backbone
 from kdcore.spec.model import ModelSpec
 
 _SMALLEST = 1e-6
@@ -31,12 +31,12 @@ class Mask2Former(nn.Module):
 
     stage_names = STAGES
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, num_labels: int, **settings: Any) -> None:
         super().__init__()
-        config = Mask2FormerConfig(**settings)
+        config = configure(Mask2FormerConfig, num_labels=num_labels, **settings)
         # Not Mask2FormerForUniversalSegmentation: its matching loss, unused here, needs scipy.
         self.model = Mask2FormerModel(config)
-        self.class_predictor = nn.Linear(config.hidden_dim, int(config.num_labels or 0) + 1)
+        self.class_predictor = nn.Linear(self.model.config.hidden_dim, num_labels + 1)
 
     @property
     def encoder(self) -> nn.Module:

@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerModel
 
-from kdcore.models.choices import choose
-from kdcore.models.hugging_face import STAGES, load_pretrained
+from kdcore.models.choices import choose, construct
+from kdcore.models.hugging_face import STAGES, configure, load_pretrained
 from kdcore.spec.model import ModelSpec
 
 _DEPTHS = {
@@ -25,9 +25,9 @@ class Segformer(nn.Module):
 
     stage_names = STAGES
 
-    def __init__(self, config: SegformerConfig) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__()
-        whole = SegformerForSemanticSegmentation(config)
+        whole = SegformerForSemanticSegmentation(configure(SegformerConfig, **settings))
         self.encoder = Backbone(whole.segformer)
         self.decode_head = whole.decode_head
 
@@ -53,13 +53,12 @@ def build_segformer(spec: ModelSpec, classes: int, field: str) -> nn.Module:
     depths = choose(_DEPTHS, spec, field)
     small = spec.encoder == "mit_b0"
     settings: dict[str, Any] = {
-        "num_labels": classes,
         "depths": list(depths),
         "hidden_sizes": [32, 64, 160, 256] if small else [64, 128, 320, 512],
         "decoder_hidden_size": 256 if spec.encoder in ("mit_b0", "mit_b1") else 768,
-        **spec.options,
     }
-    net = Segformer(SegformerConfig(**settings))
+    net = construct(Segformer, spec, field, settings, num_labels=classes)
+    assert isinstance(net, Segformer)
     source = f"nvidia/{spec.encoder.replace('_', '-')}"
     load_pretrained(SegformerModel, net.encoder.segformer, spec, field, imagenet=source)
     return net

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers import UperNetConfig, UperNetForSemanticSegmentation
 
 from kdcore.models.choices import choose, construct
-from kdcore.models.hugging_face import CONVNEXTS, STAGES, SWINS, Maps, load_backbone
+from kdcore.models.hugging_face import CONVNEXTS, STAGES, SWINS, Maps, configure, load_backbone
 from kdcore.spec.model import ModelSpec
 
 
@@ -29,7 +29,7 @@ class UperNet(nn.Module):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__()
-        whole = UperNetForSemanticSegmentation(UperNetConfig(**settings))
+        whole = UperNetForSemanticSegmentation(configure(UperNetConfig, **settings))
         self.encoder = Maps(whole.backbone)
         self.decode_head = whole.decode_head
 
