@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcore.models.choices import construct
-from kdcore.models.smp import check_encoder
+from kdcore.models.smp import check_encoder, download
 from kdcore.models.weights import downloading
 from kdcore.spec.model import ModelSpec
 
@@ -26,9 +26,7 @@ def build_attention_unetpp(spec: ModelSpec, classes: int, field: str) -> nn.Modu
     """On smp's encoders of five stages. Raises: SpecError."""
     check_encoder(spec, field)
     with downloading(spec, field):
-        encoder = smp.encoders.get_encoder(
-            spec.encoder, depth=_DEPTH, weights="imagenet" if spec.weights == "imagenet" else None
-        )
+        encoder = smp.encoders.get_encoder(spec.encoder, depth=_DEPTH, weights=download(spec))
     return construct(AttentionUnetPlusPlus, spec, field, classes=classes, encoder=encoder)
 
 

@@ -20,7 +20,7 @@ def build_smp(spec: ModelSpec, classes: int, field: str) -> nn.Module:
             net: nn.Module = smp.create_model(
                 spec.arch,
                 encoder_name=spec.encoder,
-                encoder_weights="imagenet" if spec.weights == "imagenet" else None,
+                encoder_weights=download(spec),
                 in_channels=3,
                 classes=classes,
                 **{**sizes, **_plain(spec.options)},
@@ -40,6 +40,13 @@ def check_encoder(spec: ModelSpec, field: str) -> None:
             field=f"{field}.encoder",
             remedy="smp's encoders, or `tu-` and the name of a timm model",
         )
+
+
+def download(spec: ModelSpec) -> str | bool | None:
+    """smp's argument for the encoder's weights; timm's are named by the encoder."""
+    if spec.weights != "imagenet":
+        return None
+    return True if spec.encoder.startswith("tu-") else "imagenet"
 
 
 def _plain(options: Mapping[str, object]) -> dict[str, object]:

@@ -16,17 +16,17 @@ Arch = Literal[
 
 
 class ModelSpec(Spec):
-    """An architecture of segmentation-models-pytorch, transformers, torchvision, or of our own."""
+    """An architecture of segmentation-models-pytorch, transformers, torchvision, or of our own.
+
+    Encoders: of hf_upernet `swin_tiny`, `swin_small`, `swin_base` and `convnext_` likewise; of
+    mask2former the former; of torchvision's `resnet50`, `resnet101`, `mobilenet_v3_large`; of macunet
+    `teacher`, `doubled`, `student`; of brats_unet `teacher`, `student`; of mobilenetv3_aspp
+    `mobilenet_v3_small`; of deeplabv3_mobilenetv2 `mobilenet_v2`; of all others smp's.
+    """
 
     arch: Arch
     encoder: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,80}$")] = Field(
-        description=(
-            "smp or timm (`tu-...`) encoder; for segformer `mit_b0` .. `mit_b5`; for hf_upernet "
-            "`swin_tiny`, `convnext_tiny`, ... and for mask2former `swin_tiny`, ...; for "
-            "torchvision's `resnet50`, `resnet101`, `mobilenet_v3_large`; for macunet `teacher`, "
-            "`doubled`, `student`; for brats_unet `teacher`, `student`; for mobilenetv3_aspp "
-            "`mobilenet_v3_small`; for deeplabv3_mobilenetv2 `mobilenet_v2`"
-        )
+        description="smp or timm (`tu-...`) encoder; for segformer `mit_b0` .. `mit_b5`"
     )
     weights: str | None = Field(
         default=None,

@@ -5,6 +5,7 @@ import os
 import tarfile
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -144,6 +145,34 @@ def test_nobody_pretrained_macunet() -> None:
     with pytest.raises(SpecError, match="no imagenet weights") as caught:
         build("macunet", "teacher", "imagenet")
     assert caught.value.field == "model.weights"
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder", "fetched_by"),
+    [
+        ("unet", "tu-resnet18", "segmentation_models_pytorch.create_model"),
+        ("attention_unetpp", "resnet18", "segmentation_models_pytorch.encoders.get_encoder"),
+        ("torchvision_fcn", "resnet50", "torchvision.models._api.load_state_dict_from_url"),
+        (
+            "mobilenetv3_aspp",
+            "mobilenet_v3_small",
+            "torchvision.models._api.load_state_dict_from_url",
+        ),
+        ("segformer", "mit_b0", "transformers.PreTrainedModel.from_pretrained"),
+        ("mask2former", "swin_tiny", "transformers.PreTrainedModel.from_pretrained"),
+    ],
+)
+def test_downloads_that_fail(
+    arch: str, encoder: str, fetched_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(fetched_by, no_network)
+    with pytest.raises(SpecError, match="could not be") as caught:
+        build(arch, encoder, "imagenet")
+    assert caught.value.field == "model.weights"
+    assert "local" in str(caught.value.remedy)
 
 
 @with_shared
