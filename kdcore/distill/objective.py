@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kdcore.data.batches import Batch
 from kdcore.distill.ensemble import Shares, ensemble
 from kdcore.distill.schedule import value_at
-from kdcore.distill.taps import Stages, head_stages, pair_stages, stages_of
+from kdcore.distill.taps import Stages, Tap, head_stages, pair_stages, stages_of
 from kdcore.distill.teachers import Teacher, TeacherOutput, ask
 from kdcore.errors import SpecError
 from kdcore.losses import Projection, build, class_weights
@@ -50,8 +50,8 @@ class Objective(nn.Module):
         self._shares = _shares(ensemble_spec, teachers)
         self.losses = nn.ModuleDict()
         self.heads = nn.ModuleDict()
-        self._taps: dict[str, list[tuple[int, int]]] = {}
-        self._headed: dict[str, Sequence[int]] = {}
+        self._taps: dict[str, Sequence[Tap]] = {}
+        self._headed: dict[str, Sequence[str]] = {}
         stages = _Stages(student, teachers) if any(map(_looks_inside, terms)) else None
         for index, term in enumerate(terms):
             if stages is not None and term.over_features:
@@ -71,7 +71,7 @@ class Objective(nn.Module):
         total = zero(logits_NCHW)
         report: dict[str, Tensor] = {}
         for term in self._terms:
-            value = self._value(term, logits_NCHW, features.by_stride, answers, batch, step)
+            value = self._value(term, logits_NCHW, features.stages, answers, batch, step)
             weighted = value_at(term.weight, step, self._steps) * value
             total = total + weighted
             report[term.kind] = value.detach()
@@ -82,7 +82,7 @@ class Objective(nn.Module):
         self,
         term: Term,
         logits_NCHW: Tensor,
-        features: Mapping[int, Tensor],
+        features: Mapping[str, Tensor],
         answers: Sequence[TeacherOutput],
         batch: Batch,
         step: int,
@@ -102,12 +102,12 @@ class Objective(nn.Module):
             return value
         of_heads = [
             loss(
-                self.heads[_head_key(term, stride)](features[stride][:seen]),
+                self.heads[_head_key(term, stage)](features[stage][:seen]),
                 target_NCHW,
                 labels_NHW,
                 temperature=heat,
             )
-            for stride in self._headed[term.kind]
+            for stage in self._headed[term.kind]
         ]
         return value + term.head_weight * torch.stack(of_heads).sum()
 
@@ -130,7 +130,7 @@ class Objective(nn.Module):
     def _feature_value(
         self,
         term: Term,
-        features: Mapping[int, Tensor],
+        features: Mapping[str, Tensor],
         answers: Sequence[TeacherOutput],
         labels_NHW: Tensor,
         seen: int,
@@ -172,11 +172,11 @@ class Objective(nn.Module):
 
     def _add_heads(self, index: int, term: Term, offered: Stages, classes: int) -> None:
         heads = term.heads if isinstance(term, Headed) else ()
-        strides = head_stages(heads, offered, field=f"objective.{index}.heads")
-        if strides:
-            self._headed[term.kind] = strides
-        for stride in strides:
-            self.heads[_head_key(term, stride)] = Projection(offered[stride], classes, 1)
+        stages = head_stages(heads, offered, field=f"objective.{index}.heads")
+        if stages:
+            self._headed[term.kind] = stages
+        for stage in stages:
+            self.heads[_head_key(term, stage)] = Projection(offered[stage], classes, 1)
 
 
 class _Stages:
@@ -196,12 +196,13 @@ def _looks_inside(term: Term) -> bool:
     return term.over_features or (isinstance(term, Headed) and len(term.heads) > 0)
 
 
-def _feature_key(term: Term, teacher: int, tap: tuple[int, int]) -> str:
-    return f"{term.kind}-{teacher}-{tap[0]}-{tap[1]}"
+# Names of modules hold no dots, those of stages may.
+def _feature_key(term: Term, teacher: int, tap: Tap) -> str:
+    return f"{term.kind}-{teacher}-{tap[0]}-{tap[1]}".replace(".", "_")
 
 
-def _head_key(term: Term, stride: int) -> str:
-    return f"{term.kind}-{stride}"
+def _head_key(term: Term, stage: str) -> str:
+    return f"{term.kind}-{stage}".replace(".", "_")
 
 
 def _shares(spec: Ensemble, teachers: Sequence[Teacher]) -> Shares:

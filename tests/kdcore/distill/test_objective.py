@@ -149,7 +149,7 @@ def test_heads_are_trained_beside_the_student(
     headed = objective(
         student, teachers, {"kind": kind, "heads": ["stride8", "stride16"], "head_weight": 0.5}
     )
-    assert sorted(headed.heads) == [f"{kind}-16", f"{kind}-8"]
+    assert sorted(headed.heads) == [f"{kind}-stride16", f"{kind}-stride8"]
     value = headed(student, batch(), 0).loss
     assert value.item() > plain(student, batch(), 0).loss.item()
     value.backward()
@@ -166,6 +166,19 @@ def test_an_unknown_stage_is_named(student: SegmentationModel, teachers: list[Te
         objective(student, teachers, {"kind": "ce"}, {"kind": "ofa", "heads": ["stride3"]})
     assert caught.value.field == "objective.1.heads"
     assert "stride16" in str(caught.value.remedy)
+
+
+def test_a_head_on_a_stage_by_its_own_name(
+    student: SegmentationModel, teachers: list[Teacher]
+) -> None:
+    by_name, by_stride = (
+        objective(student, teachers, {"kind": "ce", "heads": [stage]})
+        for stage in ("stage3", "stride8")
+    )
+    assert list(by_name.heads) == ["ce-stage3"]
+    by_name.heads["ce-stage3"].load_state_dict(by_stride.heads["ce-stride8"].state_dict())
+    values = [each(student, batch(), 0).loss.item() for each in (by_name, by_stride)]
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
 
 
 def test_class_weights_reach_every_term_that_has_them(
