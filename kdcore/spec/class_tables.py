@@ -25,9 +25,10 @@ def _table(*rows: tuple[str, tuple[int, int, int]]) -> Table:
 
 
 _VOC_NAMES = (
-    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
-    "motorbike person pottedplant sheep sofa train tvmonitor"
-).split()
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
+    "train", "tvmonitor",
+)  # fmt: skip
 VOC: Final = _table(*zip(_VOC_NAMES, palette(21), strict=True))
 
 CITYSCAPES: Final = _table(
@@ -133,7 +134,10 @@ def usual(layout: dict[str, Any]) -> dict[str, Any]:
         case "cityscapes":
             return {"classes": CITYSCAPES, **train_val}
         case "idd":
-            return {"classes": IDD_LEVEL_3 if layout.get("level") == 3 else IDD_LEVEL_1, **train_val}
+            return {
+                "classes": IDD_LEVEL_3 if layout.get("level") == 3 else IDD_LEVEL_1,
+                **train_val,
+            }
         case "camvid":
             return {"classes": CAMVID, "ignore_index": 11}
         case "brats" | "hdf5":

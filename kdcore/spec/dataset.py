@@ -52,7 +52,9 @@ class Meaning(Spec):
     def raw_ids(self) -> tuple[tuple[int, ...], ...]:
         """Raw mask values per class, in class order; a colour's value is ``0xRRGGBB``."""
         if self.masks == "colors":
-            return tuple((packed(entry.color),) for entry in self.classes if entry.color is not None)
+            return tuple(
+                (packed(entry.color),) for entry in self.classes if entry.color is not None
+            )
         return tuple(
             entry.raw_ids if entry.raw_ids is not None else (index,)
             for index, entry in enumerate(self.classes)
@@ -138,6 +140,8 @@ class DatasetSource(Meaning):
             raise ValueError("classes: names must be unique")
         if self.deal is None and not {"train", "val"} <= set(self.splits):
             raise ValueError("splits: `train` and `val` are required")
+        if self.deal is not None and "{split}" in self.layout.model_dump_json():
+            raise ValueError("deal: the layout's paths must not hold {split}; name one folder")
         if self.masks == "colors":
             self._check_colors()
         elif self.ignored_colors:
@@ -232,8 +236,8 @@ class DatasetManifest(Meaning):
     def fingerprint(self) -> str:
         """sha256 of the manifest: equal files and equal meaning give an equal fingerprint."""
         described = self.to_json()
-        for name in _LATER:
-            if described[name] == _LATER[name]:
+        for name, silent in _LATER.items():
+            if described[name] == silent:
                 del described[name]
         return digest(described)
 

@@ -132,9 +132,10 @@ class BratsLayout(_Layout):
         default="tumour", description="Slices without any of it are dropped"
     )
     every: int = Field(default=1, ge=1, le=1000, description="Of the kept slices, each n-th")
-    window: tuple[
-        Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]
-    ] = (0.5, 99.5)
+    window: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (
+        0.5,
+        99.5,
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -165,9 +166,10 @@ class Hdf5Layout(_Layout):
     )
     target: Literal["whole", "subregions"] = "whole"
     keep: Literal["tumour", "all"] = "tumour"
-    window: tuple[
-        Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]
-    ] = (0.5, 99.5)
+    window: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (
+        0.5,
+        99.5,
+    )
 
     @property
     def converts(self) -> bool:
