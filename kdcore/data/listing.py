@@ -32,6 +32,8 @@ class Folder:
 
     root: Path
     problems: list[FileProblem] = field(default_factory=list)
+    _refused: set[str] = field(default_factory=set)
+    """Keys of refused files: their partners are not blamed for being alone."""
 
     def problem(self, path: Path | str, reason: str) -> None:
         """``path`` is shown relative to the root, with what cannot be printed escaped."""
@@ -78,10 +80,11 @@ class Folder:
                 self.problem(path, f"not an image file; {', '.join(FORMATS)} are read")
             elif not stem.endswith(suffix) or stem == suffix:
                 self.problem(path, f"the name does not end in {suffix}")
-            elif self.file(path):
-                below = path.relative_to(base).parent / stem.removesuffix(suffix)
-                key = below.as_posix()
-                if key in found:
+            else:
+                key = (path.relative_to(base).parent / stem.removesuffix(suffix)).as_posix()
+                if not self.file(path):
+                    self._refused.add(key)
+                elif key in found:
                     self.problem(path, f"same name as {self.relative(found[key])}")
                 else:
                     found[key] = path
@@ -91,9 +94,9 @@ class Folder:
         """Images and masks of equal keys; what is left alone is a problem."""
         if not images and not masks:
             self.problem(self.root / where, "no images found here")
-        for key in sorted(images.keys() - masks.keys()):
+        for key in sorted(images.keys() - masks.keys() - self._refused):
             self.problem(images[key], "image has no mask of the same name")
-        for key in sorted(masks.keys() - images.keys()):
+        for key in sorted(masks.keys() - images.keys() - self._refused):
             self.problem(masks[key], "mask has no image of the same name")
         return [Pair(key, images[key], masks[key]) for key in sorted(images.keys() & masks.keys())]
 

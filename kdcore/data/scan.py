@@ -65,6 +65,7 @@ class _Scanner:
         self.source = source
         self.folder = folder
         self.raw_id_map = source.raw_id_map()
+        self.flat: set[str] = set()
         self.thumbnails = thumbnails
         if thumbnails is not None:
             thumbnails.mkdir(parents=True, exist_ok=True)
@@ -102,8 +103,15 @@ class _Scanner:
         return samples
 
     def refuse_leaks(self, splits: dict[str, list[Sample]]) -> None:
-        """The same picture in train and in a split it is judged on makes every figure worthless."""
-        train = {sample.image.sha256: sample.image.path for sample in splits["train"]}
+        """The same picture in train and in a split it is judged on makes every figure worthless.
+
+        Pictures of one colour are no such case: empty slices are all alike.
+        """
+        train = {
+            sample.image.sha256: sample.image.path
+            for sample in splits["train"]
+            if sample.image.sha256 not in self.flat
+        }
         for name, samples in splits.items():
             for sample in samples if name != "train" else ():
                 if sample.image.sha256 in train:
@@ -135,9 +143,12 @@ class _Scanner:
     def _image(self, path: Path) -> tuple[npt.NDArray[np.uint8], FileEntry]:
         try:
             content, entry = self._read(path)
-            return read_image(BytesIO(content)), entry
+            image_HWC = read_image(BytesIO(content))
         except Unreadable as error:
             raise _BadFile(path, str(error)) from error
+        if (image_HWC == image_HWC[0, 0]).all():
+            self.flat.add(entry.sha256)
+        return image_HWC, entry
 
     def _read(self, path: Path) -> tuple[bytes, FileEntry]:
         """Read once: what is digested is what is looked at."""

@@ -112,7 +112,7 @@ def _open(nibabel: Any, path: Path) -> Any:
     try:
         image = nibabel.Nifti1Image.from_filename(path)
         shape, kind = image.shape, image.get_data_dtype()
-        offset = float(image.header["vox_offset"])
+        offset = int(image.dataobj.offset)
     # nibabel raises whatever its header parsers trip over.
     except Exception as error:
         raise _BadVolume(path, f"is no readable NIfTI volume: {error}") from error
@@ -121,7 +121,7 @@ def _open(nibabel: Any, path: Path) -> Any:
     if int(np.prod(shape, dtype=np.float64)) > VOXELS_MAX:
         raise _BadVolume(path, f"has {shape} voxels; at most {VOXELS_MAX:,} are read")
     if kind.kind not in "iuf" or offset > _OFFSET_MAX:
-        raise _BadVolume(path, f"has voxels of type {kind} at byte {offset:.0f}")
+        raise _BadVolume(path, f"has voxels of type {kind} at byte {offset}")
     if not np.isfinite(image.affine).all():
         raise _BadVolume(path, "has an affine that is not finite")
     return image

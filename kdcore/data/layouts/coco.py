@@ -145,7 +145,7 @@ def _inside(coco: Any, segmentation: Any, height: int, width: int) -> npt.NDArra
     if sum(map(len, polygons)) > 2 * POINTS_MAX:
         raise _Bad(f"has more than {POINTS_MAX:,} corners")
     runs = coco.merge(coco.frPyObjects(polygons, height, width))
-    return np.asarray(coco.decode(runs)).astype(np.bool_)
+    return _from_runs({**runs, "counts": runs["counts"].decode()}, height, width)
 
 
 def _clamped(polygon: Any, height: int, width: int) -> list[float]:
