@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdcore.errors import DatasetInvalid, KdError
+from kdcore.errors import DatasetInvalid, KdError, SpecError
 
 app = typer.Typer(
     help="Distil segmentation models.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -71,11 +71,14 @@ def scan(
         manifest = scan_dataset(described, converted=converted, thumbnails=thumbnails)
     except DatasetInvalid as error:
         problems = [{"file": p.file, "reason": p.reason} for p in error.problems]
-        out.write_text(json.dumps({"errors": problems}))
-        raise typer.Exit(EXIT_INVALID) from None
-    except KdError as error:
-        _fail(error)
-    out.write_text(manifest.model_dump_json())
+    except SpecError as error:
+        told = f"{error.message} ({error.remedy})" if error.remedy else error.message
+        problems = [{"file": error.field or source.name, "reason": told}]
+    else:
+        out.write_text(manifest.model_dump_json())
+        return
+    out.write_text(json.dumps({"errors": problems}))
+    raise typer.Exit(EXIT_INVALID)
 
 
 def main() -> None:

@@ -78,7 +78,10 @@ class DecodedFile:
 
     def get(self, index: int) -> tuple[Pixels, Pixels] | None:
         """Copies of image (3, H, W) and mask (H, W); None where they are missing or damaged."""
-        mapped = self._mapped()
+        try:
+            mapped = self._mapped()
+        except (OSError, ValueError):  # cleaned away before it was opened
+            return None
         flag = int.from_bytes(mapped[_FLAG * index : _FLAG * (index + 1)].tobytes(), "little")
         if flag == 0:
             return None

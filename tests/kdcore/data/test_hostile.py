@@ -387,7 +387,7 @@ SLICES: dict[str, tuple[Callable[[Any], None], str]] = {
     "a link": (linked, "is a link"),
     "stored elsewhere": (stored_outside, "lies in another file"),
     "no mask": (lambda file: file.__delitem__("mask"), "holds no 'mask'"),
-    "text": (lambda file: holding("mask", np.bytes_("x"))(file), "has the shape ()"),
+    "text": (holding("mask", np.bytes_("x")), "has the shape ()"),
     "NaN image": (holding("image", np.full((6, 8, 4), np.nan)), "NaN or infinite"),
     "NaN mask": (holding("mask", np.full((6, 8), np.nan)), "no ids"),
     "negative ids": (holding("mask", np.full((6, 8), -1)), "outside 0..65535"),
