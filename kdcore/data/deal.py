@@ -1,4 +1,4 @@
-"""Splits for data that comes without: dealt by names, so that new files move no old ones."""
+"""Splits for data that comes without: dealt in the order of the names' digests."""
 
 import hashlib
 from collections.abc import Sequence

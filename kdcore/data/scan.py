@@ -40,7 +40,7 @@ def scan(
     unlabelled = scanner.unlabelled(opened.unlabelled)
     scanner.refuse_leaks({name: samples for name, (samples, _) in splits.items()})
     if opened.folder.problems:
-        raise DatasetInvalid(opened.folder.problems)
+        raise DatasetInvalid(list(dict.fromkeys(opened.folder.problems)))
     return DatasetManifest(
         classes=source.classes,
         ignore_index=source.ignore_index,

@@ -73,7 +73,7 @@ class Meaning(Spec):
 
 
 class Deal(Spec):
-    """Splits dealt out of one folder, by the digest of each name: new files move no old ones."""
+    """Splits dealt out of one folder, in the order of the names' digests: no seed is needed."""
 
     val: float = Field(default=0.2, gt=0, lt=1, description="Share of the samples")
     test: float = Field(default=0.0, ge=0, lt=1, description="Share of the samples; 0 for no test")
