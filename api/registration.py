@@ -1,15 +1,14 @@
 """Registering a dataset: validate its files, store them, then make the revision known."""
 
 import threading
-from pathlib import Path
 
 import structlog
 
 from api.problems import Refusal, Slug
 from api.roots import resolve_root, stays_below_one
-from api.scanning import scan
+from api.scanning import Scanned, scan
 from api.settings import Settings
-from kdcore.spec import DatasetManifest, DatasetSource
+from kdcore.spec import DatasetSource
 from worker.artifacts import ArtifactStore
 from worker.ledger import datasets
 from worker.ledger.datasets import Revision
@@ -38,8 +37,11 @@ class Registrar:
         if not self._slots.acquire(blocking=False):
             raise Refusal(Slug.BUSY, "Other datasets are being validated; try again.")
         try:
-            manifest = scan(source, self._settings.scanner, seconds=self._settings.scan_seconds)
-            self._store_files(manifest, root)
+            with scan(
+                source, self._settings.scanner, seconds=self._settings.scan_seconds
+            ) as scanned:
+                self._store_files(scanned)
+            manifest = scanned.manifest
         finally:
             self._slots.release()
         # Files first: a revision that is known always has its content.
@@ -52,12 +54,13 @@ class Registrar:
         )
         return revision, created
 
-    def _store_files(self, manifest: DatasetManifest, root: Path) -> None:
-        for entry in manifest.files():
-            path = root / entry.path
+    def _store_files(self, scanned: Scanned) -> None:
+        roots = [scanned.root] if scanned.converted else self._settings.dataset_roots
+        for entry in scanned.manifest.files():
+            path = scanned.root / entry.path
             try:
                 # A link may have been put in its place since the scan.
-                allowed = stays_below_one(path, self._settings.dataset_roots)
+                allowed = stays_below_one(path, roots)
                 found = self._store.put(path) if allowed else None
             except (FileNotFoundError, PermissionError, IsADirectoryError):
                 found = None

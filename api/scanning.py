@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +23,18 @@ OUTPUT_BYTES: Final = 256 * 1024 * 1024
 log = structlog.get_logger()
 
 
-def scan(source: DatasetSource, command: Sequence[str], *, seconds: float) -> DatasetManifest:
-    """Validate every file of ``source``.
+@dataclass(frozen=True)
+class Scanned:
+    """``root`` is where the paths of the manifest start: the source's, or ours if ``converted``."""
+
+    manifest: DatasetManifest
+    root: Path
+    converted: bool
+
+
+@contextmanager
+def scan(source: DatasetSource, command: Sequence[str], *, seconds: float) -> Iterator[Scanned]:
+    """Validate every file of ``source``. Files that its layout is converted to go with the context.
 
     Raises:
         Refusal: `invalid-dataset` with every bad file; `scan-failed` when the scanner crashed,
@@ -31,8 +43,17 @@ def scan(source: DatasetSource, command: Sequence[str], *, seconds: float) -> Da
     with tempfile.TemporaryDirectory(prefix="scan-") as folder:
         given, out = Path(folder, "source.json"), Path(folder, "manifest.json")
         given.write_text(json.dumps(source.to_json()), encoding="utf-8")
-        status = _run([*command, str(given), "--out", str(out)], folder, seconds=seconds)
+        called = [*command, str(given), "--out", str(out)]
+        root = Path(source.root)
+        if source.layout.converts:
+            root = Path(folder, "converted")
+            called += ["--converted", str(root)]
+        status = _run(called, folder, seconds=seconds)
         answer = _read(out) if status in (0, EXIT_INVALID) else None
+        yield Scanned(_manifest(source, status, answer), root, source.layout.converts)
+
+
+def _manifest(source: DatasetSource, status: int, answer: Any) -> DatasetManifest:
     if status == EXIT_INVALID and isinstance(answer, dict):
         raise _invalid(answer.get("errors"))
     try:

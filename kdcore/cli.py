@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdcore.errors import DatasetInvalid, KdError
+from kdcore.errors import DatasetInvalid, KdError, SpecError
 
 app = typer.Typer(
     help="Distil segmentation models.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -48,8 +48,18 @@ def run(
 def scan(
     source: Annotated[Path, typer.Argument(help="A dataset source (JSON)")],
     out: Annotated[Path, typer.Option(help="Where the manifest, or the list of bad files, goes")],
+    converted: Annotated[
+        Path | None,
+        typer.Option(help="For layouts that are no plain image files: where those are written"),
+    ] = None,
+    thumbnails: Annotated[
+        Path | None, typer.Option(help="A folder for a small picture of every sample")
+    ] = None,
 ) -> None:
     """Read every file of a dataset and write its manifest; exit 2 and a list of bad files otherwise.
+
+    Paths in the manifest start at --converted for the layouts brats, hdf5, coco, parquet and a voc
+    archive, and at the source's root for the others.
 
     Example: kd scan source.json --out manifest.json
     """
@@ -58,12 +68,17 @@ def scan(
 
     described = DatasetSource.model_validate_json(source.read_bytes())
     try:
-        manifest = scan_dataset(described)
+        manifest = scan_dataset(described, converted=converted, thumbnails=thumbnails)
     except DatasetInvalid as error:
         problems = [{"file": p.file, "reason": p.reason} for p in error.problems]
-        out.write_text(json.dumps({"errors": problems}))
-        raise typer.Exit(EXIT_INVALID) from None
-    out.write_text(manifest.model_dump_json())
+    except SpecError as error:
+        told = f"{error.message} ({error.remedy})" if error.remedy else error.message
+        problems = [{"file": error.field or source.name, "reason": told}]
+    else:
+        out.write_text(manifest.model_dump_json())
+        return
+    out.write_text(json.dumps({"errors": problems}))
+    raise typer.Exit(EXIT_INVALID)
 
 
 def main() -> None:

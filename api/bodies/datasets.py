@@ -46,7 +46,7 @@ class RevisionBody(RevisionSummaryBody):
 
     source: DatasetSource
     classes: tuple[ClassEntry, ...]
-    ignore_index: int
+    ignore_index: int | None
     splits: dict[str, SplitBody]
     unlabelled: SplitBody
     files: int

@@ -14,6 +14,8 @@ from kdcore.spec.dataset import IGNORE
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 PIXELS_MAX = 100_000_000
 _MASK_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L"}
+_COLOR_MODES = {"1", "L", "P", "RGB", "RGBA"}
+_LUT_MAX = 65536
 
 
 class Unreadable(Exception):
@@ -23,36 +25,57 @@ class Unreadable(Exception):
 def read_image(source: Path | BinaryIO) -> npt.NDArray[np.uint8]:
     """RGB image, (H, W, 3) uint8, turned upright by its EXIF orientation.
 
+    Grey becomes three equal channels, 16 bits keep their upper 8, transparency is dropped.
     Raises: Unreadable.
     """
     with _opened(source) as image:
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I"):
             return _from_16_bit(np.asarray(upright))
+        if upright.mode == "F":
+            raise Unreadable("image has floating-point pixels; save it with 8 or 16 bits")
+        if upright.mode == "P":
+            # Straight to RGB, Pillow warns about palettes with transparent entries.
+            upright = upright.convert("RGBA")
         return np.asarray(upright.convert("RGB"))
 
 
-def read_mask(source: Path | BinaryIO) -> npt.NDArray[np.int32]:
+def read_mask(source: Path | BinaryIO, *, colors: bool = False) -> npt.NDArray[np.int32]:
     """Raw mask ids, (H, W) int32, exactly as stored: palette indices, 8 or 16 bit.
 
-    Raises: Unreadable, also for colour masks, whose colours are not ids.
+    With ``colors`` each pixel's colour as ``0xRRGGBB``. Turned upright by its EXIF orientation.
+    Raises: Unreadable, without ``colors`` also for colour masks, whose colours are not ids.
     """
     with _opened(source) as image:
+        if colors:
+            if image.mode not in _COLOR_MODES:
+                raise Unreadable(f"mask has mode {image.mode}; expected colours of 8 bits")
+            mode = "RGBA" if image.mode == "P" else "RGB"
+            rgb_HWC = np.asarray(ImageOps.exif_transpose(image).convert(mode)).astype(np.int32)
+            return rgb_HWC[..., 0] << 16 | rgb_HWC[..., 1] << 8 | rgb_HWC[..., 2]
         if image.mode not in _MASK_MODES:
-            raise Unreadable(f"mask has mode {image.mode}; expected one channel of class ids")
-        return np.asarray(image).astype(np.int32)
+            raise Unreadable(
+                f"mask has mode {image.mode}; expected one channel of class ids "
+                "(`masks: colors` reads the colours of the classes)"
+            )
+        return np.asarray(ImageOps.exif_transpose(image)).astype(np.int32)
 
 
-def map_ids(raw_HW: npt.NDArray[np.int32], raw_id_map: dict[int, int]) -> npt.NDArray[np.uint8]:
+def map_ids(
+    raw_HW: npt.NDArray[np.int32], raw_id_map: dict[int, int], *, colors: bool = False
+) -> npt.NDArray[np.uint8]:
     """Class ids, (H, W) uint8, with ignored pixels at `IGNORE`.
 
-    Raises: Unreadable, naming the ids that the map does not hold. Nothing is clipped.
+    Raises: Unreadable, naming the ids (or colours) that the map does not hold. Nothing is clipped.
     """
+    if raw_HW.size == 0 or (raw_HW.min() >= 0 and raw_HW.max() < _LUT_MAX):
+        values = np.flatnonzero(np.bincount(raw_HW.reshape(-1)))
+        _refuse_unknown(values, raw_id_map, colors=colors)
+        table = np.zeros(_LUT_MAX, dtype=np.uint8)
+        table[values] = [raw_id_map[int(value)] for value in values]
+        return table[raw_HW]
     values, inverse = np.unique(raw_HW, return_inverse=True)
-    unknown = [int(value) for value in values if int(value) not in raw_id_map]
-    if unknown:
-        shown = ", ".join(map(str, unknown[:8])) + (" ..." if len(unknown) > 8 else "")
-        raise Unreadable(f"mask holds ids that no class has: {shown}")
+    _refuse_unknown(values, raw_id_map, colors=colors)
     table = np.array([raw_id_map[int(value)] for value in values], dtype=np.uint8)
     return table[inverse].reshape(raw_HW.shape)
 
@@ -74,6 +97,10 @@ def _opened(source: Path | BinaryIO) -> Iterator[Image.Image]:
                 raise Unreadable(
                     f"{image.width}x{image.height} pixels; at most {PIXELS_MAX:,} are read"
                 )
+            if image.width * image.height == 0:
+                raise Unreadable("has no pixels")
+            if image.format in ("PNG", "TIFF", "WEBP") and getattr(image, "n_frames", 1) != 1:
+                raise Unreadable("holds several pictures; one is expected")
             image.load()
         except Unreadable:
             raise
@@ -86,6 +113,21 @@ def _opened(source: Path | BinaryIO) -> Iterator[Image.Image]:
         yield image
 
 
+def _refuse_unknown(
+    values: npt.NDArray[np.generic], raw_id_map: dict[int, int], *, colors: bool
+) -> None:
+    unknown = [int(value) for value in values if int(value) not in raw_id_map]
+    if not unknown:
+        return
+    shown = ", ".join(f"#{value:06x}" if colors else str(value) for value in unknown[:8])
+    more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+    what = "colours" if colors else "ids"
+    raise Unreadable(f"mask holds {what} that no class has: {shown}{more}")
+
+
 def _from_16_bit(values_HW: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    grey_HW = (values_HW.astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
-    return np.repeat(grey_HW[:, :, None], 3, axis=2)
+    wide_HW = values_HW.astype(np.int64)
+    low, high = int(wide_HW.min()), int(wide_HW.max())
+    if low < 0 or high > 65535:
+        raise Unreadable(f"image has values from {low} to {high}; save it with 16 bits")
+    return np.repeat((wide_HW >> 8).astype(np.uint8)[:, :, None], 3, axis=2)

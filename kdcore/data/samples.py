@@ -1,6 +1,7 @@
 """The samples of a split, decoded once and kept as uint8; every file is checked when it is read."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -8,12 +9,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kdcore.data.decoded import open_decoded
 from kdcore.data.reading import Unreadable, map_ids, read_image, read_mask
 from kdcore.errors import DatasetChanged
-from kdcore.spec.dataset import DatasetManifest, FileEntry, Sample, raw_id_map
+from kdcore.spec.dataset import DatasetManifest, FileEntry, Sample
 
 RAM_BYTES_MAX = 2 * 2**30
-"""Decoded samples beyond this are read again each time."""
+"""Decoded samples beyond this go to a file in the cache folder; without one they are read again."""
+CACHE_VARIABLE = "STILLHOUSE_CACHE"
+"""Not KD_: variables of that name hold what trainers must not see, and do not reach them."""
+
+
+def cache_folder() -> Path | None:
+    """The folder for decoded samples, shared by the runs on a machine; opt-in, for its size."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named) if named else None
 
 
 class Samples:
@@ -23,20 +33,28 @@ class Samples:
     Raises: DatasetChanged, when a file is missing or not what the manifest says.
     """
 
-    def __init__(self, root: Path, manifest: DatasetManifest, samples: Sequence[Sample]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        manifest: DatasetManifest,
+        samples: Sequence[Sample],
+        *,
+        cache: Path | None = None,
+    ) -> None:
         self.entries = tuple(samples)
         self._root = root
-        self._raw_id_map = raw_id_map(manifest.classes, manifest.ignore_index)
-        self._cache: dict[int, tuple[Tensor, Tensor]] | None = (
-            {} if sum(4 * s.height * s.width for s in samples) <= RAM_BYTES_MAX else None
-        )
+        self._raw_id_map = manifest.raw_id_map()
+        self._colors = manifest.masks == "colors"
+        small = sum(4 * s.height * s.width for s in samples) <= RAM_BYTES_MAX
+        self._cache: dict[int, tuple[Tensor, Tensor]] | None = {} if small else None
+        self._file = None if small or cache is None else open_decoded(cache, manifest, samples)
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if self._cache is None:
-            return self._read(self.entries[index])
+            return self._through_file(index)
         if index not in self._cache:
             self._cache[index] = self._read(self.entries[index])
         return self._cache[index]
@@ -51,13 +69,24 @@ class Samples:
                 if not path.is_file() or path.stat().st_size != entry.size:
                     raise _changed(entry, "is missing or has another size")
 
+    def _through_file(self, index: int) -> tuple[Tensor, Tensor]:
+        if self._file is None:
+            return self._read(self.entries[index])
+        kept = self._file.get(index)
+        if kept is not None:
+            return torch.from_numpy(kept[0]), torch.from_numpy(kept[1])
+        image_CHW, mask_HW = self._read(self.entries[index])
+        self._file.put(index, image_CHW.numpy(), mask_HW.numpy())
+        return image_CHW, mask_HW
+
     def _read(self, sample: Sample) -> tuple[Tensor, Tensor]:
         try:
             image_HWC = read_image(self._verified(sample.image))
             image_CHW = torch.from_numpy(image_HWC.copy()).permute(2, 0, 1).contiguous()
             if sample.mask is None:
                 return image_CHW, torch.zeros(image_CHW.shape[1:], dtype=torch.uint8)
-            mask_HW = map_ids(read_mask(self._verified(sample.mask)), self._raw_id_map)
+            raw_HW = read_mask(self._verified(sample.mask), colors=self._colors)
+            mask_HW = map_ids(raw_HW, self._raw_id_map, colors=self._colors)
         except Unreadable as error:
             raise DatasetChanged(f"{sample.id}: {error}") from error
         return image_CHW, torch.from_numpy(mask_HW)

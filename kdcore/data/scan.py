@@ -1,179 +1,177 @@
 """From a `DatasetSource` to a `DatasetManifest`: every file looked at, every bad one named."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from kdcore.data.reading import FORMATS, Unreadable, count_ids, map_ids, read_image, read_mask
-from kdcore.errors import DatasetInvalid, FileProblem
+from kdcore.data.layouts import open_layout
+from kdcore.data.listing import Folder, Pair
+from kdcore.data.reading import Unreadable, count_ids, map_ids, read_image, read_mask
+from kdcore.data.thumbnails import write_thumbnail
+from kdcore.errors import DatasetInvalid
 from kdcore.spec.dataset import (
     DatasetManifest,
     DatasetSource,
     FileEntry,
     Sample,
     SplitStatistics,
-    raw_id_map,
 )
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 
-
-def scan(source: DatasetSource) -> DatasetManifest:
+def scan(
+    source: DatasetSource, *, converted: Path | None = None, thumbnails: Path | None = None
+) -> DatasetManifest:
     """Read every image and mask of ``source`` and describe them.
 
-    Raises: DatasetInvalid with all problems found, not only the first.
+    Paths in the manifest start at `files_root`: ``converted`` for layouts that are converted into
+    image files, and the source's root otherwise. ``thumbnails`` is filled with a small picture of
+    every sample, its mask over it, named by the sha256 of the image.
+
+    Raises: DatasetInvalid with all problems found, not only the first; SpecError for a layout that
+        cannot be read here (no ``converted``, or a package that is not installed).
     """
-    scanner = _Scanner(source)
-    splits = {name: scanner.split(folder) for name, folder in source.splits.items()}
-    unlabelled = scanner.unlabelled()
-    scanner.refuse_leaks(splits, unlabelled)
-    if scanner.problems:
-        raise DatasetInvalid(scanner.problems)
+    source = source.resolved()
+    opened = open_layout(source, converted)
+    scanner = _Scanner(source, opened.folder, thumbnails)
+    splits = {name: scanner.split(name, pairs) for name, pairs in opened.splits.items()}
+    unlabelled = scanner.unlabelled(opened.unlabelled)
+    labelled = {name: samples for name, (samples, _) in splits.items()}
+    scanner.refuse_leaks({**labelled, "pool": unlabelled})
+    if opened.folder.problems:
+        raise DatasetInvalid(list(dict.fromkeys(opened.folder.problems)))
     return DatasetManifest(
         classes=source.classes,
         ignore_index=source.ignore_index,
+        ignored_ids=source.ignored_ids,
+        masks=source.masks,
+        ignored_colors=source.ignored_colors,
         splits={name: tuple(samples) for name, (samples, _) in splits.items()},
         unlabelled=tuple(unlabelled),
         statistics={name: statistics for name, (_, statistics) in splits.items()},
     )
 
 
-class _Scanner:
-    def __init__(self, source: DatasetSource) -> None:
-        self.source = source
-        self.root = Path(source.root)
-        self.problems: list[FileProblem] = []
-        self.raw_id_map = raw_id_map(source.classes, source.ignore_index)
+def files_root(source: DatasetSource, converted: Path | None) -> Path:
+    """Where the paths of the manifest that `scan` returns start."""
+    if source.layout.converts and converted is not None:
+        return converted
+    return Path(source.root)
 
-    def split(self, folder: str) -> tuple[list[Sample], SplitStatistics]:
-        layout = self.source.layout
-        images = self._by_stem(layout.images.replace("{split}", folder))
-        masks = self._by_stem(layout.masks.replace("{split}", folder))
-        for stem in sorted(images.keys() - masks.keys()):
-            self._problem(images[stem], "image has no mask of the same name")
-        for stem in sorted(masks.keys() - images.keys()):
-            self._problem(masks[stem], "mask has no image of the same name")
+
+class _Scanner:
+    def __init__(self, source: DatasetSource, folder: Folder, thumbnails: Path | None) -> None:
+        self.source = source
+        self.folder = folder
+        self.raw_id_map = source.raw_id_map()
+        self.flat: set[str] = set()
+        self.thumbnails = thumbnails
+        if thumbnails is not None:
+            thumbnails.mkdir(parents=True, exist_ok=True)
+
+    def split(self, name: str, pairs: list[Pair]) -> tuple[list[Sample], SplitStatistics]:
         pixels = np.zeros(len(self.source.classes), dtype=np.int64)
         ignored = 0
         samples: list[Sample] = []
-        for stem in sorted(images.keys() & masks.keys()):
+        for pair in pairs:
             try:
-                sample, counts, ignored_here = self._pair(stem, images[stem], masks[stem])
+                sample, counts, ignored_here = self._pair(pair)
             except _BadFile as bad:
-                self._problem(bad.path, bad.reason)
+                self.folder.problem(pair.origin or bad.path, bad.reason)
                 continue
             samples.append(sample)
             pixels += counts
             ignored += ignored_here
-        if not images and not masks:
-            path = self.root / layout.images.replace("{split}", folder)
-            self._problem(path, "no images found here")
+        if not pairs and not self.folder.problems:
+            self.folder.problem(name, "this split has no samples")
         return samples, SplitStatistics(
             class_pixels=tuple(int(count) for count in pixels), ignored_pixels=ignored
         )
 
-    def unlabelled(self) -> list[Sample]:
-        folder = self.source.layout.unlabelled
-        if folder is None:
-            return []
+    def unlabelled(self, found: dict[str, Path]) -> list[Sample]:
         samples = []
-        for stem, path in sorted(self._by_stem(folder).items()):
+        for name, path in sorted(found.items()):
             try:
-                height, width = self._image_size(path)
+                image_HWC, entry = self._image(path)
             except _BadFile as bad:
-                self._problem(bad.path, bad.reason)
+                self.folder.problem(bad.path, bad.reason)
                 continue
-            samples.append(
-                Sample(id=stem, image=self._entry(path), mask=None, height=height, width=width)
-            )
+            height, width, _ = image_HWC.shape
+            samples.append(Sample(id=name, image=entry, mask=None, height=height, width=width))
+            self._thumbnail(entry, image_HWC, None)
         return samples
 
-    def refuse_leaks(
-        self,
-        splits: Mapping[Any, tuple[list[Sample], SplitStatistics]],
-        unlabelled: list[Sample],
-    ) -> None:
+    def refuse_leaks(self, groups: Mapping[str, list[Sample]]) -> None:
         """A picture that is learned from and judged on makes every figure worthless.
 
-        Only the pool may repeat train: there it is no news.
+        Only the pool may repeat train: there it is no news. Pictures of one colour are no such case:
+        empty slices are all alike.
         """
         seen: dict[str, tuple[str, str]] = {}
-        groups = {**{name: samples for name, (samples, _) in splits.items()}, "pool": unlabelled}
         for name, samples in groups.items():
             for sample in samples:
+                if sample.image.sha256 in self.flat:
+                    continue
                 other, path = seen.setdefault(sample.image.sha256, (name, sample.image.path))
                 if other != name and {other, name} != {"train", "pool"}:
-                    self._problem(
-                        self.root / sample.image.path, f"the same image is in {other}: {path}"
+                    self.folder.problem(
+                        self.folder.root / sample.image.path,
+                        f"the same image is in {other}: {path}",
                     )
 
-    def _pair(
-        self, stem: str, image_path: Path, mask_path: Path
-    ) -> tuple[Sample, "np.ndarray[tuple[int], np.dtype[np.int64]]", int]:
-        height, width = self._image_size(image_path)
+    def _pair(self, pair: Pair) -> tuple[Sample, npt.NDArray[np.int64], int]:
+        image_HWC, image_entry = self._image(pair.image)
+        height, width, _ = image_HWC.shape
+        colors = self.source.masks == "colors"
         try:
-            mask_HW = map_ids(read_mask(mask_path), self.raw_id_map)
+            content, mask_entry = self._read(pair.mask)
+            raw_HW = read_mask(BytesIO(content), colors=colors)
+            mask_HW = map_ids(raw_HW, self.raw_id_map, colors=colors)
         except Unreadable as error:
-            raise _BadFile(mask_path, str(error)) from error
+            raise _BadFile(pair.mask, str(error)) from error
         if mask_HW.shape != (height, width):
             found = f"{mask_HW.shape[1]}x{mask_HW.shape[0]}"
-            raise _BadFile(mask_path, f"mask is {found}, its image {width}x{height}")
+            turned = mask_HW.shape == (width, height)
+            hint = "; is one of them turned by an EXIF orientation?" if turned else ""
+            raise _BadFile(pair.mask, f"mask is {found}, its image {width}x{height}{hint}")
         counts, ignored = count_ids(mask_HW, len(self.source.classes))
-        sample = Sample(
-            id=stem,
-            image=self._entry(image_path),
-            mask=self._entry(mask_path),
-            height=height,
-            width=width,
-        )
+        sample = Sample(id=pair.id, image=image_entry, mask=mask_entry, height=height, width=width)
+        self._thumbnail(image_entry, image_HWC, mask_HW)
         return sample, counts, ignored
 
-    def _image_size(self, path: Path) -> tuple[int, int]:
+    def _image(self, path: Path) -> tuple[npt.NDArray[np.uint8], FileEntry]:
         try:
-            height, width, _ = read_image(path).shape
+            content, entry = self._read(path)
+            image_HWC = read_image(BytesIO(content))
         except Unreadable as error:
             raise _BadFile(path, str(error)) from error
-        return height, width
+        if (image_HWC == image_HWC[0, 0]).all():
+            self.flat.add(entry.sha256)
+        return image_HWC, entry
 
-    def _by_stem(self, folder: str) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for path in self._files(self.root / folder):
-            if path.stem in found:
-                self._problem(path, f"same name as {self._relative(found[path.stem])}")
-            else:
-                found[path.stem] = path
-        return found
-
-    def _files(self, folder: Path) -> Iterator[Path]:
-        if not folder.is_dir():
-            self._problem(folder, "no such folder")
-            return
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith("."):
-                continue
-            if path.suffix.lower() not in _SUFFIXES:
-                self._problem(path, f"not an image file; {', '.join(FORMATS)} are read")
-            elif not path.resolve().is_relative_to(self.root.resolve()):
-                self._problem(path, "link that leads out of the dataset's folder")
-            elif not path.is_file():
-                self._problem(path, "not a regular file")
-            else:
-                yield path
-
-    def _entry(self, path: Path) -> FileEntry:
-        content = path.read_bytes()
-        return FileEntry(
-            path=self._relative(path), sha256=hashlib.sha256(content).hexdigest(), size=len(content)
+    def _read(self, path: Path) -> tuple[bytes, FileEntry]:
+        """Read once: what is digested is what is looked at."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror}") from error
+        entry = FileEntry(
+            path=self.folder.relative(path),
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
         )
+        return content, entry
 
-    def _problem(self, path: Path, reason: str) -> None:
-        self.problems.append(FileProblem(self._relative(path), reason))
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
+    def _thumbnail(
+        self, entry: FileEntry, image_HWC: npt.NDArray[np.uint8],
+        mask_HW: npt.NDArray[np.uint8] | None,
+    ) -> None:  # fmt: skip
+        if self.thumbnails is not None:
+            path = self.thumbnails / f"{entry.sha256}.jpg"
+            write_thumbnail(path, image_HWC, mask_HW, self.source.classes)
 
 
 class _BadFile(Exception):

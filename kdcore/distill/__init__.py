@@ -1,5 +1,5 @@
 """Teachers, their ensembles and the weighted sum of terms that a student minimises."""
 
-from kdcore.distill.ensemble import ensemble
+from kdcore.distill.ensemble import ensemble, teacher_weights
 
-__all__ = ["ensemble"]
+__all__ = ["ensemble", "teacher_weights"]

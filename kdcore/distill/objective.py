@@ -8,18 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcore.data.batches import Batch
-from kdcore.distill.ensemble import ensemble
+from kdcore.distill.ensemble import Shares, ensemble
 from kdcore.distill.schedule import value_at
+from kdcore.distill.taps import Stages, Tap, head_stages, pair_stages, stages_of
 from kdcore.distill.teachers import Teacher, TeacherOutput, ask
 from kdcore.errors import SpecError
-from kdcore.losses import Loss, build, class_weights
+from kdcore.losses import Projection, build, class_weights
 from kdcore.losses.masking import zero
 from kdcore.models.network import SegmentationModel, padding, tapped
 from kdcore.spec.dataset import IGNORE
-from kdcore.spec.objective import CrossEntropy, Ensemble, Term
-
-_SMALLEST_TAP = 4
-_PROBE = 64
+from kdcore.spec.objective import Ensemble, Headed, Term
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Total:
 
 
 class Objective(nn.Module):
-    """Holds the terms and their adapters; its parameters are trained beside the student's."""
+    """Holds the terms with their adapters and heads; its parameters are trained beside the student's."""
 
     def __init__(
         self,
@@ -49,17 +47,21 @@ class Objective(nn.Module):
         self._ensemble = ensemble_spec
         # In a plain list, lest the teachers become submodules with parameters and modes of their own.
         self._teachers = list(teachers)
-        self._tapped = any(_over_features(term) for term in terms)
+        self._shares = _shares(ensemble_spec, teachers)
         self.losses = nn.ModuleDict()
-        self._taps: dict[str, list[tuple[int, int]]] = {}
-        widths = _Widths(student, teachers) if self._tapped else None
+        self.heads = nn.ModuleDict()
+        self._taps: dict[str, Sequence[Tap]] = {}
+        self._headed: dict[str, Sequence[str]] = {}
+        stages = _Stages(student, teachers) if any(map(_looks_inside, terms)) else None
         for index, term in enumerate(terms):
-            if widths is not None and _over_features(term):
-                self._add_feature_term(index, term, widths)
-            else:
-                self.losses[term.kind] = build(
-                    term, class_weights_C=_weights_of(term, index, class_pixels)
-                )
+            if stages is not None and term.over_features:
+                self._add_feature_term(index, term, stages)
+                continue
+            self.losses[term.kind] = build(
+                term, class_weights_C=_weights_of(term, index, class_pixels)
+            )
+            if stages is not None:
+                self._add_heads(index, term, stages.student, student.classes)
 
     def forward(self, student: SegmentationModel, batch: Batch, step: int) -> Total:
         """Loss of ``batch`` at ``step`` (0-based); student in train mode, teachers frozen."""
@@ -69,7 +71,7 @@ class Objective(nn.Module):
         total = zero(logits_NCHW)
         report: dict[str, Tensor] = {}
         for term in self._terms:
-            value = self._value(term, logits_NCHW, features.by_stride, answers, batch)
+            value = self._value(term, logits_NCHW, features.stages, answers, batch, step)
             weighted = value_at(term.weight, step, self._steps) * value
             total = total + weighted
             report[term.kind] = value.detach()
@@ -80,118 +82,156 @@ class Objective(nn.Module):
         self,
         term: Term,
         logits_NCHW: Tensor,
-        features: Mapping[int, Tensor],
+        features: Mapping[str, Tensor],
         answers: Sequence[TeacherOutput],
         batch: Batch,
+        step: int,
     ) -> Tensor:
-        if not term.needs_teacher:
-            n = batch.labelled
-            value: Tensor = self.losses[term.kind](logits_NCHW[:n], None, batch.labels_NHW[:n])
-            return value
-        if _over_features(term):
-            return self._feature_value(term, features, answers, batch)
+        heat = _temperature(term, step, self._steps)
+        # Images without masks stand last; a term that needs to know the classes does not see them.
+        seen = batch.labelled if term.needs_labels else len(batch.labels_NHW)
+        if term.over_features:
+            return self._feature_value(term, features, answers, batch.labels_NHW, seen, heat)
         loss = self.losses[term.kind]
-        assert isinstance(loss, Loss)
-        combined_NCHW = ensemble(
+        target_NCHW = None
+        if term.needs_teacher:
+            target_NCHW = self._combined(answers, batch, heat or 1.0)[:seen]
+        labels_NHW = batch.labels_NHW[:seen]
+        value: Tensor = loss(logits_NCHW[:seen], target_NCHW, labels_NHW, temperature=heat)
+        if not isinstance(term, Headed) or term.kind not in self._headed:
+            return value
+        of_heads = [
+            loss(
+                self.heads[_head_key(term, stage)](features[stage][:seen]),
+                target_NCHW,
+                labels_NHW,
+                temperature=heat,
+            )
+            for stage in self._headed[term.kind]
+        ]
+        return value + term.head_weight * torch.stack(of_heads).sum()
+
+    def _combined(
+        self, answers: Sequence[TeacherOutput], batch: Batch, temperature: float
+    ) -> Tensor:
+        """The teachers' logits as one; where there is no mask no label speaks for a teacher."""
+        known_NHW = batch.labels_NHW
+        if self._ensemble.kind == "confidence" and batch.labelled < len(known_NHW):
+            known_NHW = known_NHW.clone()
+            known_NHW[batch.labelled :] = IGNORE
+        return ensemble(
             self._ensemble.kind,
             [answer.logits_NCHW for answer in answers],
-            weights=[teacher.weight for teacher in self._teachers],
-            temperature=loss.temperature,
+            known_NHW,
+            self._shares,
+            temperature=temperature,
         )
-        against: Tensor = loss(logits_NCHW, combined_NCHW, batch.labels_NHW)
-        return against
 
     def _feature_value(
         self,
         term: Term,
-        features: Mapping[int, Tensor],
+        features: Mapping[str, Tensor],
         answers: Sequence[TeacherOutput],
-        batch: Batch,
+        labels_NHW: Tensor,
+        seen: int,
+        temperature: float | None,
     ) -> Tensor:
         """Mean over the taps of each teacher, weighted mean over the teachers."""
         weights = [teacher.weight for teacher in self._teachers]
         # Features cover the image as the networks padded it.
-        right, down = padding(batch.labels_NHW)
-        labels_NHW = F.pad(batch.labels_NHW, (0, right, 0, down), value=IGNORE)
+        right, down = padding(labels_NHW)
+        labels_NHW = F.pad(labels_NHW, (0, right, 0, down), value=IGNORE)
         values = []
         for index, answer in enumerate(answers):
             taps = self._taps[f"{term.kind}-{index}"]
             over_taps = [
                 self.losses[_feature_key(term, index, tap)](
-                    features[tap[0]], answer.features[tap[1]], labels_NHW
+                    features[tap[0]][:seen],
+                    answer.features[tap[1]][:seen],
+                    labels_NHW[:seen],
+                    temperature=temperature,
                 )
                 for tap in taps
             ]
             values.append(weights[index] * torch.stack(over_taps).mean())
         return torch.stack(values).sum() / sum(weights)
 
-    def _add_feature_term(self, index: int, term: Term, widths: "_Widths") -> None:
+    def _add_feature_term(self, index: int, term: Term, stages: "_Stages") -> None:
         for which, teacher in enumerate(self._teachers):
-            offered = (widths.student, widths.teachers[which])
-            taps = _pairs(term, offered, f"objective.{index}.taps", teacher.name)
+            offered = (stages.student, stages.teachers[which])
+            taps = pair_stages(
+                getattr(term, "taps", "auto"),
+                offered,
+                field=f"objective.{index}.taps",
+                teacher=teacher.name,
+            )
             self._taps[f"{term.kind}-{which}"] = taps
             for tap in taps:
                 channels = (offered[0][tap[0]], offered[1][tap[1]])
                 self.losses[_feature_key(term, which, tap)] = build(term, channels=channels)
 
+    def _add_heads(self, index: int, term: Term, offered: Stages, classes: int) -> None:
+        heads = term.heads if isinstance(term, Headed) else ()
+        stages = head_stages(heads, offered, field=f"objective.{index}.heads")
+        if stages:
+            self._headed[term.kind] = stages
+        for stage in stages:
+            self.heads[_head_key(term, stage)] = Projection(offered[stage], classes, 1)
 
-class _Widths:
-    """Channels by stride of the student and of each teacher, found with one small image."""
+
+class _Stages:
+    """Stages of the student and of each teacher."""
 
     def __init__(self, student: SegmentationModel, teachers: Sequence[Teacher]) -> None:
-        self.student = _widths(student)
-        self.teachers = [_widths(teacher.model) for teacher in teachers]
+        self.student = stages_of(student)
+        self.teachers = [stages_of(teacher.model) for teacher in teachers]
 
 
-@torch.no_grad()
-def _widths(model: SegmentationModel) -> dict[int, int]:
-    was_training = model.training
-    model.eval()
-    with tapped(model) as features:
-        model(torch.zeros(1, 3, _PROBE, _PROBE, device=model.mean.device))
-    model.train(was_training)
-    return {stride: int(feature.shape[1]) for stride, feature in features.by_stride.items()}
+def _temperature(term: Term, step: int, steps: int) -> float | None:
+    own = getattr(term, "temperature", None)
+    return None if own is None else value_at(own, step, steps)
 
 
-def _pairs(
-    term: Term, offered: tuple[dict[int, int], dict[int, int]], field: str, teacher: str
-) -> list[tuple[int, int]]:
-    """The (student, teacher) strides to compare. Raises: SpecError."""
-    wanted = getattr(term, "taps", "auto")
-    if wanted == "auto":
-        common = sorted(s for s in offered[0].keys() & offered[1].keys() if s >= _SMALLEST_TAP)
-        if not common:
-            raise SpecError(f"no stage of equal stride in student and {teacher}", field=field)
-        return [(stride, stride) for stride in common]
-    pairs = []
-    for names in wanted:
-        strides = []
-        for name, stages in zip(names, offered, strict=True):
-            stride = int(name.removeprefix("stride")) if name[6:].isdigit() else -1
-            if stride not in stages:
-                known = ", ".join(f"stride{stage}" for stage in sorted(stages))
-                raise SpecError(f"no stage named {name}", field=field, remedy=known)
-            strides.append(stride)
-        pairs.append((strides[0], strides[1]))
-    return pairs
+def _looks_inside(term: Term) -> bool:
+    return term.over_features or (isinstance(term, Headed) and len(term.heads) > 0)
 
 
-def _over_features(term: Term) -> bool:
-    return term.kind == "pkd" or getattr(term, "over", "logits") == "features"
+# Names of modules hold no dots, those of stages may.
+def _feature_key(term: Term, teacher: int, tap: Tap) -> str:
+    return f"{term.kind}-{teacher}-{tap[0]}-{tap[1]}".replace(".", "_")
 
 
-def _feature_key(term: Term, teacher: int, tap: tuple[int, int]) -> str:
-    return f"{term.kind}-{teacher}-{tap[0]}-{tap[1]}"
+def _head_key(term: Term, stage: str) -> str:
+    return f"{term.kind}-{stage}".replace(".", "_")
+
+
+def _shares(spec: Ensemble, teachers: Sequence[Teacher]) -> Shares:
+    """(K,) the teachers' weights, or (K, C) these times the IoU on val of each class."""
+    if spec.kind != "class_iou" or len(teachers) < 2:
+        return [teacher.weight for teacher in teachers]
+    shares = []
+    for index, teacher in enumerate(teachers):
+        metrics = teacher.card.metrics
+        keys = [f"val/iou/{entry.name}" for entry in teacher.card.classes]
+        if not any(key in metrics for key in keys):
+            raise SpecError(
+                f"teacher {teacher.name} tells no IoU of its classes on val",
+                field=f"teachers.{index}.model",
+                remedy="a teacher trained here, or another `ensemble.kind`",
+            )
+        shares.append([teacher.weight * metrics.get(key, 0.0) for key in keys])
+    return shares
 
 
 def _weights_of(term: Term, index: int, class_pixels: tuple[int, ...]) -> Tensor | None:
-    if not isinstance(term, CrossEntropy) or term.class_weights is None:
+    wanted = getattr(term, "class_weights", None)
+    if wanted is None:
         return None
-    if isinstance(term.class_weights, str):
-        return class_weights(term.class_weights, class_pixels)
-    if len(term.class_weights) != len(class_pixels):
+    if isinstance(wanted, str):
+        return class_weights(wanted, class_pixels)
+    if len(wanted) != len(class_pixels):
         raise SpecError(
-            f"{len(term.class_weights)} class weights for {len(class_pixels)} classes",
+            f"{len(wanted)} class weights for {len(class_pixels)} classes",
             field=f"objective.{index}.class_weights",
         )
-    return torch.tensor(term.class_weights)
+    return torch.tensor(wanted)

@@ -22,10 +22,10 @@ class Teacher:
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """Logits (N, C, h, w) and features by stride, (N, c, h, w), without a graph."""
+    """Logits (N, C, h, w) and features by stage, (N, c, h, w), without a graph."""
 
     logits_NCHW: Tensor
-    features: dict[int, Tensor]
+    features: dict[str, Tensor]
 
 
 def load_teachers(
@@ -45,4 +45,4 @@ def ask(teacher: Teacher, images_NCHW: Tensor) -> TeacherOutput:
     teacher.model.eval()
     with torch.no_grad(), tapped(teacher.model) as features:
         logits_NCHW = teacher.model(images_NCHW)
-    return TeacherOutput(logits_NCHW, features.by_stride)
+    return TeacherOutput(logits_NCHW, features.stages)

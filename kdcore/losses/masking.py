@@ -21,9 +21,12 @@ def resize_labels(labels_NHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def align(student_NCHW: Tensor, teacher_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Both at the smaller of the two grids (bilinear, align_corners=False), in float32 or better."""
+    """Both at the smaller of the two grids (bilinear, align_corners=False), in float32 or better.
+
+    The teacher comes back without its graph: no loss has a gradient for it.
+    """
     size = min(spatial(student_NCHW), spatial(teacher_NCHW))
-    return _at(student_NCHW, size), _at(teacher_NCHW, size)
+    return _at(student_NCHW, size), _at(teacher_NCHW.detach(), size)
 
 
 def resize_logits(logits_NCHW: Tensor, size: tuple[int, int]) -> Tensor:
@@ -34,6 +37,14 @@ def resize_logits(logits_NCHW: Tensor, size: tuple[int, int]) -> Tensor:
 def pixels(values_NCHW: Tensor, valid_NHW: Tensor) -> Tensor:
     """The channels of the valid pixels, (P, C)."""
     return values_NCHW.movedim(1, -1)[valid_NHW]
+
+
+def labelled_pixels(
+    logits_NCHW: Tensor, labels_NHW: Tensor, ignore_index: int
+) -> tuple[Tensor, Tensor]:
+    """Logits at the labels' size and labels of the valid pixels, (P, C) and (P,)."""
+    valid_NHW = labels_NHW != ignore_index
+    return pixels(resize_logits(logits_NCHW, size_of(labels_NHW)), valid_NHW), labels_NHW[valid_NHW]
 
 
 def masked_mean(values: Tensor, *, like: Tensor) -> Tensor:
@@ -53,6 +64,10 @@ def wide(values: Tensor) -> Tensor:
 
 def spatial(values_NCHW: Tensor) -> tuple[int, int]:
     return int(values_NCHW.shape[-2]), int(values_NCHW.shape[-1])
+
+
+def size_of(labels_NHW: Tensor) -> tuple[int, int]:
+    return int(labels_NHW.shape[-2]), int(labels_NHW.shape[-1])
 
 
 def _at(values_NCHW: Tensor, size: tuple[int, int]) -> Tensor:

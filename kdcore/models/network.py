@@ -1,6 +1,6 @@
 """One wrapper around every network: uint8 or 0..1 images in, logits at the native stride out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,19 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdcore.models.smp import build_smp
+from kdcore.models.registry import build_net
 from kdcore.spec.model import ModelSpec
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's; every encoder that the registry offers was trained with them."""
 STRIDE_MAX = 32
+STRIDE = "stride"
 
 
 class SegmentationModel(nn.Module):
     """A network with its normalisation inside, so that teacher and student share one image tensor.
 
     ``net`` maps normalised images to logits and has ``net.encoder``, whose output is a list of
-    feature maps. Only ``net`` has state; what is saved is ``net.state_dict()``.
+    feature maps, and may have ``net.stage_names``, their names. Only ``net`` has state; what is
+    saved is ``net.state_dict()``.
     """
 
     mean: Tensor
@@ -73,12 +75,7 @@ def build_model(spec: ModelSpec, classes: int, *, field: str = "model") -> Segme
 
     Raises: SpecError, naming ``field``, for an unknown encoder, option or weights file.
     """
-    if spec.arch == "segformer":
-        # transformers takes longer to import than torch: only who needs it waits for it.
-        from kdcore.models.segformer import build_segformer
-
-        return SegmentationModel(build_segformer(spec, classes, field), spec, classes)
-    return SegmentationModel(build_smp(spec, classes, field), spec, classes)
+    return SegmentationModel(build_net(spec, classes, field), spec, classes)
 
 
 def padding(images_NHW: Tensor) -> tuple[int, int]:
@@ -87,15 +84,22 @@ def padding(images_NHW: Tensor) -> tuple[int, int]:
 
 
 class Features:
-    """Feature maps of the last forward pass, by stride."""
+    """Feature maps of the last forward pass.
+
+    ``stages`` has each map by its stage's name (`layer2`) and, as `stride8`, the deepest map of
+    each stride; ``by_stride`` has the latter by number.
+    """
 
     def __init__(self) -> None:
         self.by_stride: dict[int, Tensor] = {}
+        self.stages: dict[str, Tensor] = {}
 
-    def record(self, width: int, maps: list[Tensor]) -> None:
-        self.by_stride = {
-            round(width / feature.shape[-1]): feature for feature in maps if feature.shape[1]
-        }
+    def record(self, width: int, maps: Mapping[str, Tensor]) -> None:
+        """Raises nothing; maps without channels, which some encoders return, are left out."""
+        named = {name: feature for name, feature in maps.items() if feature.shape[1]}
+        self.by_stride = {round(width / feature.shape[-1]): feature for feature in named.values()}
+        by_name = {f"{STRIDE}{stride}": feature for stride, feature in self.by_stride.items()}
+        self.stages = {**named, **by_name}
 
 
 @contextmanager
@@ -104,10 +108,22 @@ def tapped(model: SegmentationModel) -> Iterator[Features]:
     features = Features()
 
     def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        features.record(int(inputs[0].shape[-1]), list(output))
+        features.record(int(inputs[0].shape[-1]), _named(model.net, _maps(output)))
 
     handle = model.encoder.register_forward_hook(hook)
     try:
         yield features
     finally:
         handle.remove()
+
+
+def _maps(output: Any) -> list[Tensor]:
+    """The maps in what an encoder returns: alone, beside a ViT's tokens, or in transformers' record."""
+    maps = getattr(output, "feature_maps", output)
+    return list(maps[0] if isinstance(maps[0], list | tuple) else maps)
+
+
+def _named(net: nn.Module, maps: Sequence[Tensor]) -> dict[str, Tensor]:
+    """By the network's own names, or `stage0`, `stage1`, ... (smp's `stage0` is the image itself)."""
+    names = getattr(net, "stage_names", None) or [f"stage{index}" for index in range(len(maps))]
+    return dict(zip(names, maps, strict=True))

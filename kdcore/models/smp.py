@@ -1,69 +1,66 @@
 """Networks of segmentation-models-pytorch, by architecture and encoder (its own and timm's)."""
 
+import inspect
 from collections.abc import Mapping
-from pathlib import Path
 
 import segmentation_models_pytorch as smp
-import torch
 from torch import nn
 
 from kdcore.errors import SpecError
+from kdcore.models.choices import field_at_fault
+from kdcore.models.weights import downloading
 from kdcore.spec.model import ModelSpec
 
 
 def build_smp(spec: ModelSpec, classes: int, field: str) -> nn.Module:
     """An smp network with raw logits. Raises: SpecError."""
+    check_encoder(spec, field)
+    _check_options(spec, field)
+    # Of a vision transformer, smp's dpt takes images of one size alone unless told otherwise.
+    sizes = {"dynamic_img_size": True} if spec.arch == "dpt" else {}
+    try:
+        with downloading(spec, field):
+            net: nn.Module = smp.create_model(
+                spec.arch,
+                encoder_name=spec.encoder,
+                encoder_weights=download(spec),
+                in_channels=3,
+                classes=classes,
+                **{**sizes, **_plain(spec.options)},
+            )
+    except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise SpecError(
+            f"{spec.arch} with {spec.encoder} cannot be built: {error}",
+            field=field_at_fault(error, spec, field, otherwise=field),
+        ) from error
+    return net
+
+
+def check_encoder(spec: ModelSpec, field: str) -> None:
+    """Raises: SpecError, when smp has no such encoder."""
     if not spec.encoder.startswith("tu-") and spec.encoder not in smp.encoders.encoders:
         raise SpecError(
             f"no encoder named {spec.encoder}",
             field=f"{field}.encoder",
             remedy="smp's encoders, or `tu-` and the name of a timm model",
         )
-    download = "imagenet" if spec.weights == "imagenet" else None
-    try:
-        net: nn.Module = smp.create_model(
-            spec.arch,
-            encoder_name=spec.encoder,
-            encoder_weights=download,
-            in_channels=3,
-            classes=classes,
-            **_plain(spec.options),
+
+
+def _check_options(spec: ModelSpec, field: str) -> None:
+    """smp hands what it does not know to the encoder; its own encoders say nothing of it, timm's do."""
+    known = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[spec.arch]).parameters
+    unknown = [name for name in spec.options if name not in known]
+    if unknown and not spec.encoder.startswith("tu-"):
+        raise SpecError(
+            f"{spec.arch} has no option {unknown[0]}", field=f"{field}.options.{unknown[0]}"
         )
-    except (OSError, RuntimeError) as error:
-        if download is None:
-            raise _unusable(spec, field, error) from error
-        raise SpecError(
-            f"imagenet weights of {spec.encoder} could not be downloaded: {error}",
-            field=f"{field}.weights",
-            remedy="give the path of a local weights file, or leave `weights` out",
-        ) from error
-    except (TypeError, ValueError, KeyError) as error:
-        raise _unusable(spec, field, error) from error
-    if spec.weights is not None and download is None:
-        load_encoder(net, Path(spec.weights), f"{field}.weights")
-    return net
 
 
-def load_encoder(net: nn.Module, path: Path, field: str) -> None:
-    """Fill ``net.encoder`` from a local state dict, read without unpickling code; keys must match.
-
-    Raises: SpecError.
-    """
-    encoder = net.encoder
-    assert isinstance(encoder, nn.Module)
-    try:
-        encoder.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    # Whatever is wrong with a weights file from outside, the user is told which file and field.
-    except Exception as error:
-        raise SpecError(
-            f"{path.name} does not fit the encoder: {str(error)[:500]}",
-            field=field,
-            remedy="a state dict of this very encoder, saved by torch.save",
-        ) from error
-
-
-def _unusable(spec: ModelSpec, field: str, error: Exception) -> SpecError:
-    return SpecError(f"{spec.arch} with {spec.encoder} cannot be built: {error}", field=field)
+def download(spec: ModelSpec) -> str | bool | None:
+    """smp's argument for the encoder's weights; timm's are named by the encoder."""
+    if spec.weights != "imagenet":
+        return None
+    return True if spec.encoder.startswith("tu-") else "imagenet"
 
 
 def _plain(options: Mapping[str, object]) -> dict[str, object]:

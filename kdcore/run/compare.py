@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from kdcore.data.samples import Samples
+from kdcore.data.samples import Samples, cache_folder
 from kdcore.errors import Interrupted, PreflightFailed
 from kdcore.files import write_text
 from kdcore.models.measure import flops, latency, parameters
@@ -43,7 +43,7 @@ def run_compare(
     Without a split of the name asked for, val is taken and the verdict says so.
     """
     split = job.split if manifest.splits.get(job.split) else "val"
-    samples = Samples(run / DATASET, manifest, manifest.splits[split])
+    samples = Samples(run / DATASET, manifest, manifest.splits[split], cache=cache_folder())
     samples.check_presence()
 
     entries: list[Entry] = []

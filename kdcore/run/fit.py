@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from kdcore import __version__
-from kdcore.data.samples import Samples
+from kdcore.data.samples import Samples, cache_folder
 from kdcore.distill.objective import Objective
 from kdcore.distill.teachers import load_teachers
 from kdcore.errors import Interrupted
@@ -45,9 +45,12 @@ def run_fit(
 
     watcher.stage("preparing")
     root = run / DATASET
-    train, val = (Samples(root, manifest, manifest.splits[name]) for name in ("train", "val"))
+    cache = cache_folder()
+    train, val = (
+        Samples(root, manifest, manifest.splits[name], cache=cache) for name in ("train", "val")
+    )
     preflight.check_pool(job, manifest)
-    pool = Samples(root, manifest, manifest.unlabelled) if job.unlabelled else None
+    pool = Samples(root, manifest, manifest.unlabelled, cache=cache) if job.unlabelled else None
     for samples in (train, val, pool):
         if samples is not None:
             samples.check_presence()

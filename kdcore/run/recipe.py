@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from kdcore.data.scan import scan
+from kdcore.data.scan import files_root, scan
 from kdcore.errors import KdError, SpecError
 from kdcore.files import sha256_of, write_text
 from kdcore.models.store import CARD, read_card
@@ -21,6 +21,8 @@ from kdcore.spec.outcome import Outcome
 from kdcore.spec.plan import FromJob, PlannedJob, plan
 from kdcore.spec.pointers import dotted, locate
 from kdcore.spec.rundir import DATASET, DATASET_MANIFEST, MODEL, SPEC
+
+CONVERTED = "dataset"
 
 Told = Callable[[PlannedJob, Event], None]
 
@@ -55,15 +57,18 @@ def read_recipe(path: Path) -> tuple[Experiment, DatasetSource]:
 def run_recipe(path: Path, out: Path, *, told: Told) -> Path:
     """Run the experiment of a recipe; finished jobs of an earlier call are not run again.
 
-    Leaves ``out/jobs/{key}/`` (run directories); returns the folder of the verdict's report.
+    Leaves ``out/jobs/{key}/`` (run directories) and, for a layout that is no plain image files,
+    ``out/dataset/`` (the converted ones); returns the folder of the verdict's report.
     Raises: KdError.
     """
     experiment, source = read_recipe(path)
-    manifest = scan(source)
+    converted = out / CONVERTED
+    manifest = scan(source, converted=converted)
+    root = files_root(source, converted)
     folder = path.parent
     planned = plan(experiment, manifest.fingerprint(), lambda ref: _model_digest(folder / ref))
     for job in planned:
-        run = _lay_out(out, job, manifest, source, folder)
+        run = _lay_out(out, job, manifest, root, folder)
         outcome = run_directory(run, listener=partial(told, job))
         _raise_unless_succeeded(job, outcome)
     return out / "jobs" / planned[-1].key / "report"
@@ -77,7 +82,7 @@ def _spec_error(name: str, error: ValidationError, document: dict[str, Any]) -> 
 
 
 def _lay_out(
-    out: Path, job: PlannedJob, manifest: DatasetManifest, source: DatasetSource, folder: Path
+    out: Path, job: PlannedJob, manifest: DatasetManifest, root: Path, folder: Path
 ) -> Path:
     """The run directory of a job; one that another spec left behind under this key is refused."""
     run = out / "jobs" / job.key
@@ -88,7 +93,7 @@ def _lay_out(
         )
     (run / DATASET).mkdir(parents=True, exist_ok=True)
     for entry in manifest.files():
-        _link(Path(source.root) / entry.path, run / DATASET / entry.path)
+        _link(root / entry.path, run / DATASET / entry.path)
     for path, origin in job.inputs.items():
         made = (
             out / "jobs" / origin.key / MODEL

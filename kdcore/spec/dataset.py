@@ -1,26 +1,20 @@
 """What a dataset is: how a user names its files, and what was found there."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from kdcore.spec.base import Name, Sha256, Spec, digest
+from kdcore.spec.class_tables import usual
+from kdcore.spec.layouts import FoldersLayout, Layout, RelativePath
 
-
-def _stays_below(path: str) -> str:
-    if path.startswith("/") or "\\" in path or "\0" in path or ".." in path.split("/"):
-        raise ValueError("must be a relative path that stays below its folder")
-    return path
-
-
-RelativePath = Annotated[
-    str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_stays_below)
-]
 Colour = tuple[
     Annotated[int, Field(ge=0, le=255)],
     Annotated[int, Field(ge=0, le=255)],
     Annotated[int, Field(ge=0, le=255)],
 ]
+RawId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 CLASSES_MAX = 255
 IGNORE = 255
@@ -32,62 +26,181 @@ class ClassEntry(Spec):
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     color: Colour | None = None
-    raw_ids: tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...] | None = Field(
+    raw_ids: tuple[RawId, ...] | None = Field(
         default=None, description="Mask values that mean this class; by default the class id itself"
     )
 
 
-class FoldersLayout(Spec):
-    """Image/mask folder pairs, paired by file stem; ``{split}`` stands for the split's folder."""
+class Meaning(Spec):
+    """What the values of the mask files mean."""
 
-    kind: Literal["folders"] = "folders"
-    images: RelativePath = "{split}/images"
-    masks: RelativePath = "{split}/masks"
-    unlabelled: RelativePath | None = Field(
-        default=None, description="Folder of images without masks"
+    classes: tuple[ClassEntry, ...]
+    ignore_index: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        default=255,
+        description="Mask value that is left out of every loss and metric; null if there is none",
+    )
+    ignored_ids: tuple[RawId, ...] = Field(
+        default=(), description="Further mask values that are left out", max_length=65536
+    )
+    masks: Literal["ids", "colors"] = Field(
+        default="ids", description="`colors`: masks are pictures in the colours of the classes"
+    )
+    ignored_colors: tuple[Colour, ...] = Field(
+        default=(), description="With `masks: colors`, colours that are left out", max_length=256
     )
 
+    def raw_ids(self) -> tuple[tuple[int, ...], ...]:
+        """Raw mask values per class, in class order; a colour's value is ``0xRRGGBB``."""
+        if self.masks == "colors":
+            return tuple(
+                (packed(entry.color),) for entry in self.classes if entry.color is not None
+            )
+        return tuple(
+            entry.raw_ids if entry.raw_ids is not None else (index,)
+            for index, entry in enumerate(self.classes)
+        )
 
-class DatasetSource(Spec):
-    """What ``POST /v1/datasets`` and a recipe take: where the files are and what they mean."""
+    def raw_id_map(self) -> dict[int, int]:
+        """Raw mask value to class id; ignored values map to 255 (`IGNORE`)."""
+        table = {raw: index for index, raws in enumerate(self.raw_ids()) for raw in raws}
+        return {**table, **dict.fromkeys(self.ignored(), IGNORE)}
+
+    def ignored(self) -> tuple[int, ...]:
+        """Raw mask values that are left out."""
+        if self.masks == "colors":
+            return tuple(packed(color) for color in self.ignored_colors)
+        return (*(() if self.ignore_index is None else (self.ignore_index,)), *self.ignored_ids)
+
+
+class Deal(Spec):
+    """Splits dealt out of one folder, in the order of the names' digests: no seed is needed."""
+
+    val: float = Field(default=0.2, gt=0, lt=1, description="Share of the samples")
+    test: float = Field(default=0.0, ge=0, lt=1, description="Share of the samples; 0 for no test")
+    group_before: Annotated[str, StringConstraints(max_length=64)] = Field(
+        default="",
+        description="Names that are equal before this text (frames of one video) stay together",
+    )
+    blocks: bool = Field(
+        default=False,
+        description="Cut each group's samples, in order, into train, val and test instead. "
+        "Neighbours at the cuts are alike: for trying things out on one video or one patient",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.val + self.test >= 1:
+            raise ValueError("val and test leave nothing to train on")
+        return self
+
+
+class DatasetSource(Meaning):
+    """What ``POST /v1/datasets`` and a recipe take: where the files are and what they mean.
+
+    The layouts of published datasets bring their classes, splits and ignored values along; whatever
+    is given here replaces them.
+    """
 
     name: Name
     root: str = Field(
         min_length=1, description="Folder; relative ones start at the recipe's folder"
     )
-    layout: FoldersLayout = FoldersLayout()
+    layout: Layout = FoldersLayout()
     splits: dict[Literal["train", "val", "test"], RelativePath] = Field(
         default={"train": "train", "val": "val", "test": "test"},
         description="Split name to its folder",
     )
-    classes: tuple[ClassEntry, ...] = Field(min_length=2, max_length=CLASSES_MAX)
-    ignore_index: Annotated[int, Field(ge=0, le=65535)] = Field(
-        default=255, description="Mask value that is left out of every loss and metric"
+    deal: Deal | None = Field(
+        default=None, description="For data without splits: `splits` is not looked at then"
     )
+    classes: tuple[ClassEntry, ...] = Field(min_length=2, max_length=CLASSES_MAX)
+    reduce_labels: bool = Field(
+        default=False,
+        description="Mask value 0 is ignored and class i is stored as i + 1 (ADE20K)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        layout = given.get("layout")
+        if isinstance(layout, Mapping):
+            layout = {"kind": "folders", **layout}
+            given = {**given, "layout": layout}
+            # Ignored values belong to the table: who lists classes says what is ignored, too.
+            known = usual(layout) if "classes" not in given else usual_splits(layout)
+            return {**known, **given}
+        return given
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         names = [entry.name for entry in self.classes]
         if len(set(names)) != len(names):
             raise ValueError("classes: names must be unique")
-        if not {"train", "val"} <= set(self.splits):
+        if self.deal is None and not {"train", "val"} <= set(self.splits):
             raise ValueError("splits: `train` and `val` are required")
-        raw_ids = [raw for i, entry in enumerate(self.classes) for raw in _raw_ids(i, entry)]
+        if self.deal is not None and "{split}" in self.layout.model_dump_json():
+            raise ValueError("deal: the layout's paths must not hold {split}; name one folder")
+        if self.masks == "colors":
+            self._check_colors()
+        elif self.ignored_colors:
+            raise ValueError("ignored_colors: only for `masks: colors`")
+        self._check_reduction()
+        raw_ids = [raw for ids in self.resolved().raw_ids() for raw in ids]
         if len(set(raw_ids)) != len(raw_ids):
             raise ValueError("classes: a raw id may belong to one class only")
-        if self.ignore_index in raw_ids:
-            raise ValueError("ignore_index: it is also the raw id of a class")
+        if self.ignore_index in raw_ids and self.masks == "ids":
+            raise ValueError(
+                "ignore_index: it is also the raw id of a class; null means that nothing is ignored"
+            )
+        if set(raw_ids) & set(self.resolved().ignored()):
+            raise ValueError("ignored values: one of them also belongs to a class")
         return self
 
+    def resolved(self) -> "DatasetSource":
+        """The same without `reduce_labels`: the classes' raw ids say it."""
+        if not self.reduce_labels:
+            return self
+        classes = tuple(
+            entry.model_copy(update={"raw_ids": (index + 1,)})
+            for index, entry in enumerate(self.classes)
+        )
+        return self.model_copy(
+            update={
+                "classes": classes,
+                "ignored_ids": (0, *self.ignored_ids),
+                "reduce_labels": False,
+            }
+        )
 
-def raw_id_map(classes: tuple[ClassEntry, ...], ignore_index: int) -> dict[int, int]:
-    """Raw mask value to class id; the ignore value maps to `IGNORE`."""
-    table = {raw: index for index, entry in enumerate(classes) for raw in _raw_ids(index, entry)}
-    return {**table, ignore_index: IGNORE}
+    def _check_colors(self) -> None:
+        for entry in self.classes:
+            if entry.color is None:
+                raise ValueError(f"classes: `masks: colors` needs the color of {entry.name}")
+            if entry.raw_ids is not None:
+                raise ValueError(f"classes: {entry.name} has raw_ids, but `masks: colors` is given")
+        if len({entry.color for entry in self.classes}) != len(self.classes):
+            raise ValueError("classes: with `masks: colors`, colors must be unique")
+        if self.ignored_ids:
+            raise ValueError("ignored_ids: with `masks: colors`, name `ignored_colors`")
+
+    def _check_reduction(self) -> None:
+        if not self.reduce_labels:
+            return
+        if self.masks == "colors":
+            raise ValueError("reduce_labels: not with `masks: colors`")
+        if any(entry.raw_ids is not None for entry in self.classes):
+            raise ValueError("reduce_labels: the classes' raw_ids say it already; name one of them")
 
 
-def _raw_ids(index: int, entry: ClassEntry) -> tuple[int, ...]:
-    return entry.raw_ids if entry.raw_ids is not None else (index,)
+def usual_splits(layout: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in usual(dict(layout)).items() if key == "splits"}
+
+
+def packed(color: Colour) -> int:
+    """``0xRRGGBB``."""
+    return color[0] << 16 | color[1] << 8 | color[2]
 
 
 class FileEntry(Spec):
@@ -113,18 +226,20 @@ class SplitStatistics(Spec):
     ignored_pixels: int
 
 
-class DatasetManifest(Spec):
+class DatasetManifest(Meaning):
     """An immutable snapshot of a dataset: every file by its digest, every class by its pixels."""
 
-    classes: tuple[ClassEntry, ...]
-    ignore_index: int
     splits: dict[str, tuple[Sample, ...]]
     unlabelled: tuple[Sample, ...] = ()
     statistics: dict[str, SplitStatistics]
 
     def fingerprint(self) -> str:
         """sha256 of the manifest: equal files and equal meaning give an equal fingerprint."""
-        return digest(self.to_json())
+        described = self.to_json()
+        for name, silent in _LATER.items():
+            if described[name] == silent:
+                del described[name]
+        return digest(described)
 
     def files(self) -> tuple[FileEntry, ...]:
         samples = [sample for split in self.splits.values() for sample in split]
@@ -134,3 +249,7 @@ class DatasetManifest(Spec):
             for entry in (sample.image, sample.mask)
         ]
         return tuple(entry for entry in entries if entry is not None)
+
+
+_LATER: dict[str, Any] = {"ignored_ids": [], "masks": "ids", "ignored_colors": []}
+"""Fields that came later count where they say something: older revisions keep their fingerprint."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from kdcore.spec.base import Spec
-from kdcore.spec.dataset import RelativePath
+from kdcore.spec.layouts import RelativePath
 
 
 class _Event(Spec):

@@ -131,7 +131,7 @@ class DistillationExperiment(_Experiment):
                     f"unlabelled: this share of a batch of {self.train.batch} is {images} images; "
                     "at least one must have a mask and one must not"
                 )
-        if self.baseline is True and not any(term.needs_labels for term in self.objective):
+        if self.baseline is True and all(term.needs_teacher for term in self.objective):
             raise ValueError(
                 "baseline: the objective has no label term for it; give `baseline: {objective: [...]}`"
             )

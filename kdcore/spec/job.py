@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from kdcore.spec.base import Name, Sha256, Spec
-from kdcore.spec.dataset import RelativePath
 from kdcore.spec.experiment import LatencySpec, Preflight, Unlabelled
+from kdcore.spec.layouts import RelativePath
 from kdcore.spec.model import ModelSpec
 from kdcore.spec.objective import Ensemble, Term
 from kdcore.spec.train import TrainSpec

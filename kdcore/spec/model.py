@@ -8,12 +8,21 @@ from kdcore.spec.base import Spec
 
 Arch = Literal[
     "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan",
-    "deeplabv3", "deeplabv3plus", "upernet", "dpt", "segformer",
+    "deeplabv3", "deeplabv3plus", "upernet", "dpt",
+    "segformer", "hf_upernet", "mask2former",
+    "torchvision_fcn", "torchvision_deeplabv3", "torchvision_lraspp",
+    "attention_unetpp", "macunet", "brats_unet", "mobilenetv3_aspp", "deeplabv3_mobilenetv2",
 ]  # fmt: skip
 
 
 class ModelSpec(Spec):
-    """An architecture of segmentation-models-pytorch, or Hugging Face's SegFormer (``segformer``)."""
+    """An architecture of segmentation-models-pytorch, transformers, torchvision, or of our own.
+
+    Encoders: of hf_upernet `swin_tiny`, `swin_small`, `swin_base` and `convnext_` likewise; of
+    mask2former the former; of torchvision's `resnet50`, `resnet101`, `mobilenet_v3_large`; of macunet
+    `teacher`, `doubled`, `student`; of brats_unet `teacher`, `student`; of mobilenetv3_aspp
+    `mobilenet_v3_small`; of deeplabv3_mobilenetv2 `mobilenet_v2`; of all others smp's.
+    """
 
     arch: Arch
     encoder: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,80}$")] = Field(
@@ -21,7 +30,12 @@ class ModelSpec(Spec):
     )
     weights: str | None = Field(
         default=None,
-        description="None: random; `imagenet`: the library's download; else a file of encoder weights",
+        description=(
+            "None: random; `imagenet`: the library's download; else a file (safetensors, or a state "
+            "dict of torch.save) of the encoder's weights or of the whole network's. Of a network "
+            "with other classes the encoder alone is taken. For networks of transformers also a "
+            "folder made by `save_pretrained`"
+        ),
     )
     options: dict[str, int | float | bool | str | tuple[int, ...] | None] = Field(
         default={}, description="Further arguments of the architecture, such as decoder_channels"

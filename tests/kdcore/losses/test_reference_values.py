@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcore.distill.ensemble import ensemble
+from kdcore.distill import ensemble, teacher_weights
 from kdcore.losses import build
 
 N, C, H, W = 2, 4, 6, 8
@@ -31,15 +31,38 @@ FIRST_ROW_IGNORED[:, 0] = 255
         ({"kind": "kd", "temperature": 2}, FIRST_ROW_IGNORED, 1.6128023152),
         ({"kind": "cwd", "temperature": 1}, LABELS, 1.3307835731),
         ({"kind": "cwd", "temperature": 4}, LABELS, 1.8906369999),
+        ({"kind": "dist"}, LABELS, 1.9456366321),
+        ({"kind": "dist", "temperature": 2}, LABELS, 7.7986012204),
+        ({"kind": "dkd"}, LABELS, 3.5479084608),
+        ({"kind": "dkd", "alpha": 1, "beta": 0}, LABELS, 0.5848452894),
+        ({"kind": "dkd", "alpha": 0, "beta": 1}, LABELS, 1.4815315857),
+        ({"kind": "logit_std"}, LABELS, 0.6990646265),
+        ({"kind": "ofa"}, LABELS, 2.0376413290),
+        ({"kind": "ofa", "eps": 1.5}, LABELS, 1.9364853643),
+        ({"kind": "cgd", "group": 2}, LABELS, 0.4407805109),
+        ({"kind": "cgd", "group": 1, "temperature": 1}, LABELS, 1.3307835731),
     ],
 )
 def test_logit_losses(term: dict[str, object], labels: Tensor, expected: float) -> None:
     assert build(term)(STUDENT, TEACHER, labels).item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_pkd() -> None:
-    value = build({"kind": "pkd"})(STUDENT_FEATURES, TEACHER_FEATURES, LABELS)
-    assert value.item() == pytest.approx(0.9954845387, abs=1e-6)
+@pytest.mark.parametrize(
+    ("term", "labels", "expected"),
+    [
+        ({"kind": "pkd"}, LABELS, 0.9954845387),
+        ({"kind": "at"}, LABELS, 1.771679e-4),
+        ({"kind": "skd"}, LABELS, 0.0356446792),
+        ({"kind": "skd", "scale": 0.5}, LABELS, 1.88964e-5),
+        ({"kind": "ifvd"}, LABELS, 0.9517664618),
+        ({"kind": "ifvd"}, FIRST_ROW_IGNORED, 0.9306020710),
+        ({"kind": "cirkd"}, LABELS, 9.3924104578),
+    ],
+)
+def test_feature_losses(term: dict[str, object], labels: Tensor, expected: float) -> None:
+    value = build(term)(STUDENT_FEATURES, TEACHER_FEATURES, labels).item()
+    assert value == pytest.approx(expected, abs=1e-6)
+    assert value == pytest.approx(expected, rel=1e-5)
 
 
 def test_cross_entropy_and_dice_against_their_definitions() -> None:
@@ -65,11 +88,31 @@ def test_ensembles(kind: str, expected: float) -> None:
     assert value.item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_confidence_of_two_teachers() -> None:
+    """The weights, Σ w·KL, and that distilling the mixture has the gradient of that sum."""
+    weights = teacher_weights("confidence", [TEACHER, TEACHER_2], LABELS)
+    assert weights[0].mean().item() == pytest.approx(0.4679023593, abs=1e-6)
+    student = STUDENT.clone().requires_grad_()
+    divergences = torch.stack(
+        [
+            (teacher.softmax(1) * (teacher.log_softmax(1) - student.log_softmax(1))).sum(1)
+            for teacher in (TEACHER, TEACHER_2)
+        ]
+    )
+    weighted = (weights[:, :, 0] * divergences).sum(0).mean()
+    assert weighted.item() == pytest.approx(1.1663654964, abs=1e-6)
+    (expected,) = torch.autograd.grad(weighted, student)
+    mixture = ensemble("confidence", [TEACHER, TEACHER_2], LABELS)
+    (ours,) = torch.autograd.grad(build({"kind": "kd"})(student, mixture, LABELS), student)
+    assert torch.allclose(ours, expected, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("term", "expected"),
     [
         ({"kind": "kd", "temperature": 4}, 0.0935696583),
         ({"kind": "cwd", "temperature": 4}, 0.0984451531),
+        ({"kind": "dist"}, 0.0990266739),
     ],
 )
 def test_gradient_norms(term: dict[str, object], expected: float) -> None:
@@ -114,3 +157,49 @@ def test_pkd_is_not_the_mse_of_raw_features() -> None:
     trap = F.mse_loss(STUDENT_FEATURES, TEACHER_FEATURES).item() / 2
     ours = build({"kind": "pkd"})(STUDENT_FEATURES, TEACHER_FEATURES, LABELS).item()
     assert abs(ours - trap) > 0.1
+
+
+def test_dist_is_not_what_nchw_gives_the_authors_code() -> None:
+    def correlation(a: Tensor, b: Tensor) -> Tensor:
+        a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+        return ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-8)).mean()
+
+    student, teacher = STUDENT.softmax(1), TEACHER.softmax(1)
+    trap = (1 - correlation(student, teacher)) + (
+        1 - correlation(student.transpose(0, 1), teacher.transpose(0, 1))
+    )
+    assert trap.item() == pytest.approx(1.9861813557, abs=1e-6)
+    ours = build({"kind": "dist"})(STUDENT, TEACHER, LABELS).item()
+    assert abs(ours - trap.item()) > 0.01
+
+
+def test_logit_std_is_not_over_the_last_dimension() -> None:
+    def standardised(x: Tensor) -> Tensor:
+        return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-7) / 2
+
+    log_student, log_teacher = (standardised(x).log_softmax(1) for x in (STUDENT, TEACHER))
+    trap = 4 * (log_teacher.exp() * (log_teacher - log_student)).sum(1).mean().item()
+    ours = build({"kind": "logit_std"})(STUDENT, TEACHER, LABELS).item()
+    assert abs(ours - trap) > 0.005
+
+
+def test_cgd_has_no_squared_temperature() -> None:
+    ours = build({"kind": "cgd", "group": 1, "temperature": 2})(STUDENT, TEACHER, LABELS)
+    squared = build({"kind": "cwd", "temperature": 2})(STUDENT, TEACHER, LABELS)
+    assert squared.item() == pytest.approx(4 * ours.item(), abs=1e-9)
+
+
+def test_the_two_means_of_an_ensemble_differ() -> None:
+    teachers = [TEACHER, TEACHER_2]
+    of_logits, of_probabilities = (ensemble(k, teachers) for k in ("logit_mean", "prob_mean"))
+    assert (of_logits.softmax(1) - of_probabilities.softmax(1)).abs().max() > 0.05
+
+
+def test_a_clamp_changes_the_value_and_kills_gradients() -> None:
+    student = (10 * STUDENT).requires_grad_()
+    clamped = build({"kind": "kd", "clamp": 5})(student, TEACHER, LABELS)
+    expected = build({"kind": "kd"})(student.detach().clamp(-5, 5), TEACHER, LABELS)
+    assert clamped.item() == pytest.approx(expected.item(), abs=1e-9)
+    clamped.backward()
+    assert student.grad is not None
+    assert student.grad[student.detach().abs() > 5].abs().max() == 0
