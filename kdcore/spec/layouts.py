@@ -2,7 +2,7 @@
 
 Layouts of image files are read where they are. The others (`converts` is true) hold their pictures
 inside something else; registering them writes plain image files, and everything behind the scan
-knows only those (docs/adr/0006).
+knows only those (docs/adr/0008).
 """
 
 from typing import Annotated, Literal, Self

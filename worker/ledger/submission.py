@@ -1,6 +1,6 @@
 """From an experiment to rows, in one transaction: what is new is queued, what exists is shared."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,11 +11,11 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from kdcore.spec import Experiment, FromModel, PlannedJob, plan
-from kdcore.spec.experiment import DistillationExperiment, EvaluationExperiment, models_of
 from worker.ledger.datasets import RevisionKey, find_revision
-from worker.ledger.errors import IdempotencyMismatch, InvalidReference
+from worker.ledger.errors import IdempotencyMismatch
 from worker.ledger.locking import locked
-from worker.ledger.models import ModelVersion, model_name, register_versions, resolve
+from worker.ledger.models import ModelVersion, model_name, register_versions
+from worker.ledger.references import stored_models
 from worker.ledger.states import TERMINAL, Phase
 from worker.ledger.tables import (
     EventRow,
@@ -23,7 +23,6 @@ from worker.ledger.tables import (
     ExperimentRow,
     JobInputRow,
     JobRow,
-    RevisionRow,
 )
 from worker.ledger.transitions import wake
 from worker.ledger.views import PlannedView
@@ -101,66 +100,13 @@ class _Blueprint:
 
 
 def _blueprint(session: Session, owner: str, experiment: Experiment) -> _Blueprint:
-    _refuse_local_weights(experiment)
     revision = find_revision(session, owner=owner, ref=experiment.dataset, field="dataset")
-    versions = {
-        ref: resolve(session, owner=owner, ref=ref, field=field)
-        for field, ref in _model_references(experiment)
-    }
-    for field, ref in _model_references(experiment):
-        _refuse_other_classes(session, versions[ref], revision, field)
+    versions = stored_models(session, owner=owner, experiment=experiment, revision=revision)
     planned = plan(experiment, revision.fingerprint, lambda ref: versions[ref].digest)
     depths: dict[str, int] = {}
     for job in planned:
         depths[job.key] = 1 + max((depths[key] for key in job.needs), default=-1)
     return _Blueprint(revision, planned, versions, depths)
-
-
-def _model_references(experiment: Experiment) -> Iterator[tuple[str, str]]:
-    """Each reference to a stored model, with the field it stands in."""
-    match experiment:
-        case DistillationExperiment():
-            for index, teacher in enumerate(experiment.teachers):
-                if teacher.model is not None:
-                    yield f"teachers.{index}.model", teacher.model
-        case EvaluationExperiment():
-            for index, ref in enumerate(experiment.models):
-                yield f"models.{index}", ref
-        case _:
-            return
-
-
-def _refuse_other_classes(
-    session: Session, version: ModelVersion, revision: RevisionKey, field: str
-) -> None:
-    """A model means the classes of the dataset it was trained on, by their order."""
-    classes = RevisionRow.manifest["classes"]
-    trained_on = (
-        select(classes)
-        .join(JobRow, JobRow.revision_id == RevisionRow.id)
-        .where(JobRow.id == version.job_id)
-    )
-    asked_for = select(classes).where(RevisionRow.id == revision.id)
-    has, wanted = (
-        [entry["name"] for entry in session.scalar(query) or ()]
-        for query in (trained_on, asked_for)
-    )
-    if has != wanted:
-        raise InvalidReference(
-            f"{version.model} version {version.number} knows the classes {', '.join(has)}; "
-            f"the dataset has {', '.join(wanted)}",
-            field=field,
-        )
-
-
-def _refuse_local_weights(experiment: Experiment) -> None:
-    """A path would name a file of whatever worker the job comes to, and let clients look for files."""
-    for field, model in models_of(experiment):
-        if model.weights not in (None, "imagenet"):
-            raise InvalidReference(
-                "a service takes no path of a weights file; leave it out, or say `imagenet`",
-                field=f"{field}.weights",
-            )
 
 
 def _stored(session: Session, owner: str, key: str, request_digest: str) -> Submission | None:
