@@ -23,7 +23,10 @@ class FailureKind(StrEnum):
     CODE_ERROR = "code_error"
 
     INTERRUPTED = "interrupted"
+    TRAINER_CRASHED = "trainer_crashed"
+    """A signal that a process brings on itself: SIGSEGV, SIGBUS, SIGABRT and the like."""
     TRAINER_KILLED = "trainer_killed"
+    """A signal that comes from outside: SIGKILL, mostly."""
     TRAINER_HUNG = "trainer_hung"
     TRAINER_GARBLED = "trainer_garbled"
     WORKER_LOST = "worker_lost"

@@ -7,6 +7,7 @@
     RUN/inputs/models/NAME/            model folders: model.safetensors + model.json
     RUN/checkpoints/step-00000100/     state.pt, then manifest.json with the sha256 of every file
     RUN/events.jsonl                   `kdcore.spec.events.Event`, one a line
+    RUN/cache/                         what may be removed at any time; the machine's, where it has one
     RUN/log.txt                        standard output and error of the trainer
     RUN/model/  RUN/report/            what a fit and a comparison make
     RUN/outcome.json                   `kdcore.spec.outcome.Outcome`, written last
@@ -20,6 +21,7 @@ DATASET_MANIFEST: Final = "inputs/dataset/manifest.json"
 MODEL_INPUTS: Final = "inputs/models"
 CHECKPOINTS: Final = "checkpoints"
 CHECKPOINT_MANIFEST: Final = "manifest.json"
+CACHE: Final = "cache"
 EVENTS: Final = "events.jsonl"
 LOG: Final = "log.txt"
 OUTCOME: Final = "outcome.json"

@@ -1,9 +1,7 @@
 """One real distillation under ten SIGKILLs of trainers and three of the worker.
 
-The kills are spaced so that a checkpoint usually comes between two of them. That is a limit of the
-ledger, not of resuming: with a checkpoint every 10 steps and kills 0.1 to 0.8 s after training begins,
-on a busy machine, five attempts in a row bring no newer checkpoint and the job fails
-(`worker.ledger.states.FRUITLESS_LIMIT`).
+The kills come 0.1 to 0.8 s after training is seen, so that on a busy machine many attempts in a row
+bring no newer checkpoint. `SEED=12 make test ARGS=tests/e2e/test_kills.py` deals them at other moments.
 """
 
 import os
@@ -29,10 +27,10 @@ from worker.artifacts import FolderStore
 from worker.ledger import FileRef, Ledger, Phase, datasets
 
 TRAINER_KILLS, WORKER_KILLS = 10, 3
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 480.0
 TRAIN = {
     "size": [32, 32], "batch": 2, "steps": 240, "ema": 0.9,
-    "evaluate_every": 120, "checkpoint_every": 5,
+    "evaluate_every": 120, "checkpoint_every": 10,
 }  # fmt: skip
 RECIPE: dict[str, Any] = {
     "kind": "distillation",
@@ -130,12 +128,12 @@ class Cluster:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(800)
 def test_thirteen_kills_change_nothing(ledger: Ledger, database_url: str, tmp_path: Path) -> None:
     source = make_shapes(tmp_path / "shapes")
     cluster = Cluster(ledger, database_url, tmp_path)
     experiment = cluster.submit(source)
-    rng = random.Random(11)
+    rng = random.Random(int(os.environ.get("SEED", "11")))
     kills = ["trainer"] * TRAINER_KILLS + ["worker"] * WORKER_KILLS
     rng.shuffle(kills)
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -145,7 +143,7 @@ def test_thirteen_kills_change_nothing(ledger: Ledger, database_url: str, tmp_pa
         trainers = cluster.trainers()
         if not kills or not trainers:
             continue
-        time.sleep(rng.uniform(0.2, 1.5))
+        time.sleep(rng.uniform(0.1, 0.8))
         if kills.pop() == "worker":
             cluster.kill_worker()
         else:

@@ -67,4 +67,6 @@ def _limit(rule: AfterFailure) -> str:
 def _delay(rule: AfterFailure) -> str:
     if rule.limit == 0:
         return ""
-    return f"{rule.delay_seconds:g} s, doubled each time" if rule.delay_seconds else "none"
+    if rule.delay_seconds == 0:
+        return "none"
+    return f"{rule.delay_seconds:g} s, doubled each time up to {rule.longest_delay_seconds:g} s"

@@ -18,7 +18,6 @@ from worker.ledger.states import AFTER_FAILURE, FRUITLESS_LIMIT, Action, AfterFa
 from worker.ledger.tables import AttemptRow, JobRow
 from worker.ledger.transitions import transition
 
-DELAY_LIMIT_SECONDS = 60.0
 MODEL_FILES = frozenset(
     path.removeprefix(f"{rundir.MODEL}/") for path in (rundir.MODEL_WEIGHTS, rundir.MODEL_CARD)
 )
@@ -195,7 +194,7 @@ def _may_try_again(session: Session, job: JobRow, kind: FailureKind, rule: After
 
 
 def _delay_seconds(fruitless: int, rule: AfterFailure) -> float:
-    return min(rule.delay_seconds * 2.0**fruitless, DELAY_LIMIT_SECONDS)
+    return min(rule.delay_seconds * 2.0**fruitless, rule.longest_delay_seconds)
 
 
 def _close_attempt(

@@ -3,7 +3,8 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -47,29 +48,39 @@ def cut(
     if len(rows) <= limit:
         return list(rows), None
     page = list(rows[:limit])
-    return page, _encode(*position(page[-1]))
+    created_at, id = position(page[-1])
+    return page, encode([created_at.isoformat(), str(id)])
+
+
+def encode(position: list[Any]) -> str:
+    """A cursor that holds JSON values."""
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
+
+
+def decode(cursor: str) -> Any:
+    """What `encode` was given, or any other JSON value: clients write cursors as they like.
+
+    Raises InvalidReference where it is none.
+    """
+    with reading_cursor():
+        return json.loads(base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True))
+
+
+@contextmanager
+def reading_cursor() -> Iterator[None]:
+    """InvalidReference for whatever goes wrong when a cursor is taken apart."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError) as error:
+        raise InvalidReference("not a cursor of this list", field="cursor") from error
 
 
 def _before(
     created_at: InstrumentedAttribute[datetime], id: InstrumentedAttribute[UUID], cursor: str
 ) -> ColumnElement[bool]:
-    moment, last = _decode(cursor)
-    return tuple_(created_at, id) < tuple_(moment, last)
-
-
-def _encode(created_at: datetime, id: UUID) -> str:
-    text = json.dumps([created_at.isoformat(), str(id)])
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _decode(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        moment, id = json.loads(
-            base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
-        )
-        created_at = datetime.fromisoformat(moment)
-        if created_at.tzinfo is None:
+    with reading_cursor():
+        moment, last = decode(cursor)
+        time = datetime.fromisoformat(moment)
+        if time.tzinfo is None:
             raise ValueError("a cursor's time has a zone")
-        return created_at, UUID(id)
-    except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError) as error:
-        raise InvalidReference("not a cursor of this list", field="cursor") from error
+        return tuple_(created_at, id) < tuple_(time, UUID(last))

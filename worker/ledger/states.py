@@ -55,14 +55,17 @@ class AfterFailure:
     ``limit`` is the number of such attempts *without a newer checkpoint between them* after which
     the job fails; 0 means that it fails at once, None that it is tried again without end. Attempts
     of all kinds together, but for those without a limit, end at `FRUITLESS_LIMIT`.
-    ``delay_seconds`` is doubled with each attempt in that row, up to 60 s.
+    ``delay_seconds`` is doubled with each attempt in that row, up to ``longest_delay_seconds``.
     """
 
     limit: int | None
     delay_seconds: float = 0.0
+    longest_delay_seconds: float = 60.0
 
 
-FRUITLESS_LIMIT: Final = 5
+FRUITLESS_LIMIT: Final = 20
+"""Deaths from outside say nothing about the job, and bad luck can deal many before the first
+checkpoint; yet a job that takes its host down with it must not go on for ever."""
 
 AFTER_FAILURE: Final[dict[FailureKind, AfterFailure]] = {
     FailureKind.INVALID_SPEC: AfterFailure(limit=0),
@@ -73,10 +76,13 @@ AFTER_FAILURE: Final[dict[FailureKind, AfterFailure]] = {
     FailureKind.OUT_OF_MEMORY: AfterFailure(limit=2, delay_seconds=1.0),
     FailureKind.CODE_ERROR: AfterFailure(limit=0),
     FailureKind.INTERRUPTED: AfterFailure(limit=None),
-    FailureKind.TRAINER_KILLED: AfterFailure(limit=FRUITLESS_LIMIT, delay_seconds=0.5),
+    FailureKind.TRAINER_CRASHED: AfterFailure(limit=3, delay_seconds=0.5),
+    FailureKind.TRAINER_KILLED: AfterFailure(
+        limit=FRUITLESS_LIMIT, delay_seconds=0.5, longest_delay_seconds=5.0
+    ),
     FailureKind.TRAINER_HUNG: AfterFailure(limit=2, delay_seconds=0.5),
     FailureKind.TRAINER_GARBLED: AfterFailure(limit=2, delay_seconds=0.5),
     FailureKind.WORKER_LOST: AfterFailure(limit=FRUITLESS_LIMIT),
     FailureKind.INPUT_MISSING: AfterFailure(limit=0),
-    FailureKind.STORAGE_ERROR: AfterFailure(limit=FRUITLESS_LIMIT, delay_seconds=2.0),
+    FailureKind.STORAGE_ERROR: AfterFailure(limit=5, delay_seconds=2.0),
 }

@@ -14,6 +14,12 @@ from worker.ledger.files import FileRef
 from worker.supervisor.failing import AttemptFailed, failed
 from worker.supervisor.logfile import last_lines
 
+OWN_FAULT = frozenset(
+    {
+        signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL,
+        signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS,
+    }
+)  # fmt: skip
 FULL_BYTES = 2**20
 """With less than this free a trainer could not even write down how it ended."""
 
@@ -32,8 +38,7 @@ def classify(run: Path, exit_status: int, *, asked: bool, out_of_memory: bool) -
     if exit_status == -signal.SIGKILL and out_of_memory:
         return failed(FailureKind.OUT_OF_MEMORY, "the kernel killed the trainer: out of memory")
     if exit_status < 0:
-        name = signal.Signals(-exit_status).name
-        return failed(FailureKind.TRAINER_KILLED, f"the trainer was killed by {name}")
+        return _killed_by(signal.Signals(-exit_status))
     if exit_status == 0:
         raise AttemptFailed(
             FailureKind.TRAINER_GARBLED, "the trainer reported success and left no outcome"
@@ -60,6 +65,12 @@ def read_verdict(run: Path, outcome: Outcome) -> dict[str, Any] | None:
     if not isinstance(verdict, dict):
         raise AttemptFailed(FailureKind.TRAINER_GARBLED, f"{rundir.VERDICT}: not an object")
     return verdict
+
+
+def _killed_by(number: signal.Signals) -> Outcome:
+    if number in OWN_FAULT:
+        return failed(FailureKind.TRAINER_CRASHED, f"the trainer crashed with {number.name}")
+    return failed(FailureKind.TRAINER_KILLED, f"the trainer was killed by {number.name}")
 
 
 def _read_outcome(run: Path) -> Outcome | None:

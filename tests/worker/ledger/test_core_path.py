@@ -69,6 +69,41 @@ def test_succeeded_fits_become_model_versions(ledger: Ledger) -> None:
     assert {by_id[version.job_id] for version in detail.versions} == {"distilled-0", "distilled-1"}
 
 
+def test_a_student_distilled_without_the_pool_is_a_model_of_its_own(ledger: Ledger) -> None:
+    making.register(ledger)
+    pool = {"share": 0.5, "compare_without": True}
+    experiment_id = making.submit(ledger, making.distillation(unlabelled=pool))
+    shown = making.jobs_of(ledger, experiment_id)
+    assert shown["distilled-without-pool-0"].role == "distilled_without_pool"
+    for _ in range(4):
+        making.succeed(ledger, making.take(ledger))
+    assert making.phases(ledger, experiment_id)["verdict"] is Phase.QUEUED
+    assert _versions(ledger) == {
+        "demo-teacher-big": ["teacher-big"],
+        "demo-baseline": ["baseline-0"],
+        "demo-distilled": ["distilled-0"],
+        "demo-distilled-without-pool": ["distilled-without-pool-0"],
+    }
+    # Whoever distils without a pool in the first place asks for that very run: there it is the student.
+    plain_id = making.submit(ledger, making.distillation(name="plain"))
+    reused = making.jobs_of(ledger, plain_id)["distilled-0"]
+    assert reused.id == shown["distilled-without-pool-0"].id
+    assert _versions(ledger)["plain-distilled"] == ["distilled-without-pool-0"]
+
+
+def _versions(ledger: Ledger) -> dict[str, list[str]]:
+    """Model to the keys, in its first experiment, of the jobs that made its versions."""
+    with ledger.unit_of_work() as session:
+        names = [model.name for model in models.list_models(session, owner=making.OWNER).items]
+        made = {
+            name: models.get_model(session, owner=making.OWNER, name=name).versions
+            for name in names
+        }
+        first = experiments.list_experiments(session, owner=making.OWNER).items[-1]
+    keys = {job.id: key for key, job in making.jobs_of(ledger, first.id).items()}
+    return {name: [keys[one.job_id] for one in versions] for name, versions in made.items()}
+
+
 def test_attempts_and_events_of_a_job_are_kept(ledger: Ledger) -> None:
     making.register(ledger)
     making.submit(ledger, making.training())

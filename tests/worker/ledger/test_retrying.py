@@ -54,7 +54,7 @@ def test_the_same_checkpoint_again_does_not_forgive(ledger: Ledger) -> None:
 
 def test_kinds_that_take_turns_do_not_go_on_for_ever(ledger: Ledger) -> None:
     start(ledger)
-    turns = [FailureKind.TRAINER_KILLED, FailureKind.STORAGE_ERROR] * FRUITLESS_LIMIT
+    turns = [FailureKind.TRAINER_KILLED, FailureKind.WORKER_LOST] * FRUITLESS_LIMIT
     phases = [fail_once(ledger, kind) for kind in turns[:FRUITLESS_LIMIT]]
     assert phases == [Phase.QUEUED] * (FRUITLESS_LIMIT - 1) + [Phase.FAILED]
 
@@ -76,6 +76,22 @@ def test_the_delay_doubles_and_is_respected(ledger: Ledger) -> None:
     making.let_pass_delay(ledger, first.job_id)
     making.fail(ledger, making.take(ledger), FailureKind.STORAGE_ERROR)
     assert delay(ledger) == pytest.approx(4.0)
+
+
+def test_the_delay_after_a_death_from_outside_stays_short(ledger: Ledger) -> None:
+    start(ledger)
+    for _ in range(FRUITLESS_LIMIT - 1):
+        fail_once(ledger, FailureKind.TRAINER_KILLED)
+    longest = AFTER_FAILURE[FailureKind.TRAINER_KILLED].longest_delay_seconds
+    assert delay(ledger) == pytest.approx(longest)
+
+
+def test_a_crash_ends_the_job_long_before_a_death_from_outside_would() -> None:
+    crashed = AFTER_FAILURE[FailureKind.TRAINER_CRASHED].limit
+    killed = AFTER_FAILURE[FailureKind.TRAINER_KILLED].limit
+    assert crashed is not None
+    assert killed is not None
+    assert crashed < killed
 
 
 def test_a_lost_worker_is_counted(ledger: Ledger) -> None:

@@ -157,6 +157,18 @@ def test_a_stored_model_is_a_teacher(ledger: Ledger) -> None:
     assert [files["model.json"].size for (files,) in (given.values() for given in inputs)] == [10]
 
 
+def test_a_network_starts_from_a_stored_model(ledger: Ledger) -> None:
+    making.register(ledger)
+    making.submit(ledger, making.training())
+    making.succeed(ledger, making.take(ledger))
+    warm = {**making.UNET, "weights": "models:/plain-model/1"}
+    making.submit(ledger, making.training(name="warm", model=warm))
+    making.succeed(ledger, making.take(ledger))  # the first one's comparison
+    claim = making.take(ledger)
+    assert claim.spec["model"]["weights"] == "inputs/models/start/model.safetensors"
+    assert set(claim.inputs) == {"inputs/models/start"}
+
+
 def test_stored_models_are_evaluated(ledger: Ledger) -> None:
     making.register(ledger)
     making.submit(ledger, making.training(seeds=[0, 1]))
@@ -180,6 +192,7 @@ def test_stored_models_are_evaluated(ledger: Ledger) -> None:
             "student.model.weights",
         ),
         (making.training(model={**making.UNET, "weights": "encoder.pth"}), "model.weights"),
+        (making.training(model={**making.UNET, "weights": "models:/x/1"}), "model.weights"),
     ],
 )
 def test_what_is_not_there_is_named_by_its_field(
@@ -251,5 +264,11 @@ def test_a_model_of_other_classes_is_refused_before_anything_is_trained(ledger: 
     teachers = [{"name": "t", "model": "models:/plain-model/1"}]
     with pytest.raises(InvalidReference, match="knows the classes ground, nucleus") as caught:
         making.submit(ledger, making.distillation(dataset="cells", teachers=teachers))
-    assert caught.value.field == "teachers.0.model"
+    assert caught.value.field == "teachers.0.classes"
+    mapped = [{**teachers[0], "classes": {"cell": "nucleos"}}]
+    with pytest.raises(InvalidReference, match="did you mean nucleus") as caught:
+        making.submit(ledger, making.distillation(dataset="cells", teachers=mapped))
+    assert caught.value.field == "teachers.0.classes.cell"
+    mapped = [{**teachers[0], "classes": {"cell": "nucleus"}}]
+    making.submit(ledger, making.distillation(dataset="cells", teachers=mapped))
     making.submit(ledger, making.distillation(teachers=teachers))

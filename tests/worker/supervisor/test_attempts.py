@@ -39,7 +39,7 @@ def test_a_distillation_goes_all_the_way_to_its_verdict(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("script", "kind", "exit_status"),
     [
-        ({"at": {"*": {"3": "segfault"}}}, FailureKind.TRAINER_KILLED, -11),
+        ({"at": {"*": {"3": "segfault"}}}, FailureKind.TRAINER_CRASHED, -11),
         ({"at": {"*": {"3": "exit 3"}}}, FailureKind.CODE_ERROR, 3),
         ({"at": {"*": {"3": "garbage"}}}, FailureKind.TRAINER_GARBLED, -9),
         ({"outcome": False}, FailureKind.TRAINER_GARBLED, 0),
@@ -69,7 +69,7 @@ def test_code_error_shows_the_last_lines(bench: Bench) -> None:
 def test_a_hanging_trainer_is_killed(bench: Bench) -> None:
     job_id = bench.submit()
     script = {"steps": 4, "at": {"1": {"3": "hang"}}}
-    with bench.running(script, step_deadline_seconds=1.0):
+    with bench.running(script, step_deadline_seconds=3.0):
         bench.wait_for(job_id, Phase.SUCCEEDED)
     assert ended(bench, job_id)[0] == (FailureKind.TRAINER_HUNG, -9)
 
