@@ -23,13 +23,24 @@ from api.resources import (
     models,
     schemas,
     service,
+    thumbnails,
 )
 from api.settings import Settings
 from kdcore import __version__
 from worker.artifacts import FolderStore
 from worker.ledger.session import Ledger
 
-RESOURCES = (datasets, experiments, comparisons, jobs, job_events, job_files, models, schemas)
+RESOURCES = (
+    datasets,
+    thumbnails,
+    experiments,
+    comparisons,
+    jobs,
+    job_events,
+    job_files,
+    models,
+    schemas,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -1,6 +1,7 @@
 """Registering a dataset: validate its files, store them, then make the revision known."""
 
 import threading
+from contextlib import AbstractContextManager
 
 import structlog
 
@@ -8,9 +9,10 @@ from api.problems import Refusal, Slug
 from api.roots import resolve_root, stays_below_one
 from api.scanning import Scanned, scan
 from api.settings import Settings
+from api.thumbnails import store_thumbnails
 from kdcore.spec import DatasetSource
 from worker.artifacts import ArtifactStore
-from worker.ledger import datasets
+from worker.ledger import datasets, thumbnails
 from worker.ledger.datasets import Revision
 from worker.ledger.session import Ledger
 
@@ -37,22 +39,30 @@ class Registrar:
         if not self._slots.acquire(blocking=False):
             raise Refusal(Slug.BUSY, "Other datasets are being validated; try again.")
         try:
-            with scan(
-                source, self._settings.scanner, seconds=self._settings.scan_seconds
-            ) as scanned:
+            with self._scan(source) as scanned:
                 self._store_files(scanned)
-            manifest = scanned.manifest
+                pictures = store_thumbnails(scanned, self._store, each=self._settings.thumbnails)
         finally:
             self._slots.release()
         # Files first: a revision that is known always has its content.
         with self._ledger.unit_of_work() as session:
             revision, created = datasets.register(
-                session, owner=owner, source=source, manifest=manifest
+                session, owner=owner, source=source, manifest=scanned.manifest
             )
+            thumbnails.keep(session, revision_id=revision.id, thumbnails=pictures)
         log.info(
             "dataset.registered", dataset=source.name, revision=revision.number, created=created
         )
         return revision, created
+
+    def _scan(self, source: DatasetSource) -> AbstractContextManager[Scanned]:
+        settings = self._settings
+        return scan(
+            source,
+            settings.scanner,
+            seconds=settings.scan_seconds,
+            thumbnails=settings.thumbnails,
+        )
 
     def _store_files(self, scanned: Scanned) -> None:
         roots = [scanned.root] if scanned.converted else self._settings.dataset_roots

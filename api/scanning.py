@@ -25,16 +25,24 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Scanned:
-    """``root`` is where the paths of the manifest start: the source's, or ours if ``converted``."""
+    """``root`` is where the paths of the manifest start: the source's, or ours if ``converted``.
+
+    ``thumbnails`` holds the small pictures that were asked for, at `thumbnail_path`.
+    """
 
     manifest: DatasetManifest
     root: Path
     converted: bool
+    thumbnails: Path
 
 
 @contextmanager
-def scan(source: DatasetSource, command: Sequence[str], *, seconds: float) -> Iterator[Scanned]:
-    """Validate every file of ``source``. Files that its layout is converted to go with the context.
+def scan(
+    source: DatasetSource, command: Sequence[str], *, seconds: float, thumbnails: int = 0
+) -> Iterator[Scanned]:
+    """Validate every file of ``source``; make small pictures of ``thumbnails`` samples of a split.
+
+    Those, and the files that its layout is converted to, go with the context.
 
     Raises:
         Refusal: `invalid-dataset` with every bad file; `scan-failed` when the scanner crashed,
@@ -48,9 +56,13 @@ def scan(source: DatasetSource, command: Sequence[str], *, seconds: float) -> It
         if source.layout.converts:
             root = Path(folder, "converted")
             called += ["--converted", str(root)]
+        pictures = Path(folder, "thumbnails")
+        if thumbnails:
+            called += ["--thumbnails", str(pictures), "--thumbnails-each", str(thumbnails)]
         status = _run(called, folder, seconds=seconds)
         answer = _read(out) if status in (0, EXIT_INVALID) else None
-        yield Scanned(_manifest(source, status, answer), root, source.layout.converts)
+        manifest = _manifest(source, status, answer)
+        yield Scanned(manifest, root, source.layout.converts, pictures)
 
 
 def _manifest(source: DatasetSource, status: int, answer: Any) -> DatasetManifest:

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     )
     scan_seconds: Annotated[float, Field(gt=0)] = 600.0
     scans: Annotated[int, Field(ge=1)] = 2
+    thumbnails: Annotated[int, Field(ge=0, le=1000)] = 64
+    """Small pictures kept of each split of a dataset; 0 for none."""
     mlflow_url: str | None = Field(default=None, description="Shown as a link, never called")
 
     api_host: str = "127.0.0.1"

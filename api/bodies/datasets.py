@@ -1,6 +1,7 @@
 """Datasets and their revisions, as answers."""
 
 from datetime import datetime
+from urllib.parse import quote
 from uuid import UUID
 
 from pydantic import Field
@@ -9,6 +10,7 @@ from api.bodies.base import Body
 from kdcore.spec import DatasetManifest
 from kdcore.spec.dataset import ClassEntry, DatasetSource, SplitStatistics
 from worker.ledger.datasets import Revision
+from worker.ledger.thumbnails import Thumbnail
 
 
 class DatasetSummaryBody(Body):
@@ -69,6 +71,26 @@ class RevisionBody(RevisionSummaryBody):
             unlabelled=_unlabelled(manifest),
             files=len(files),
             bytes=sum(entry.size for entry in files),
+        )
+
+
+class ThumbnailBody(Body):
+    split: str
+    sample: str = Field(description="Id of the sample")
+    url: str = Field(description="Of the picture, on this server")
+    sha256: str
+    size: int = Field(description="bytes")
+
+    @classmethod
+    def of(cls, thumbnail: Thumbnail, revision: str) -> "ThumbnailBody":
+        """``revision`` is its path below `/v1/datasets/`."""
+        path = f"{revision}/thumbnails/{thumbnail.split}/{thumbnail.sample}"
+        return cls(
+            split=thumbnail.split,
+            sample=thumbnail.sample,
+            url=f"/v1/datasets/{quote(path)}",
+            sha256=thumbnail.file.sha256,
+            size=thumbnail.file.size,
         )
 
 

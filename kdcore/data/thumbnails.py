@@ -1,5 +1,6 @@
 """Small pictures of samples, their masks over them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -8,11 +9,31 @@ import numpy.typing as npt
 from PIL import Image
 
 from kdcore.spec.class_tables import palette
-from kdcore.spec.dataset import ClassEntry
+from kdcore.spec.dataset import ClassEntry, thumbnail_path
 
 SIDE: Final = 192
 """Longest side in pixels."""
 _MASK_SHARE: Final = 0.45
+
+
+@dataclass(frozen=True)
+class Album:
+    """Thumbnails in ``folder``, at most ``each`` of a split (all, if None), spread over it."""
+
+    folder: Path
+    each: int | None = None
+
+    def places(self, count: int) -> frozenset[int]:
+        """Which of ``count`` samples are shown."""
+        if self.each is None or count <= self.each:
+            return frozenset(range(count))
+        return frozenset(index * count // self.each for index in range(self.each))
+
+    def path(self, split: str, place: int) -> Path:
+        """Where the thumbnail of a split's sample number ``place`` goes; the folder is made."""
+        path = self.folder / thumbnail_path(split, place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
 
 def write_thumbnail(
@@ -21,7 +42,7 @@ def write_thumbnail(
     mask_HW: npt.NDArray[np.uint8] | None,
     classes: tuple[ClassEntry, ...],
 ) -> None:
-    """A JPEG at ``path``. ``mask_HW`` holds class ids; ignored pixels show the bare image."""
+    """A WebP at ``path``. ``mask_HW`` holds class ids; ignored pixels show the bare image."""
     height, width, _ = image_HWC.shape
     scale = min(1.0, SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -32,7 +53,7 @@ def write_thumbnail(
         colours = _colours(classes)[np.where(shown, ids, 0)]
         mixed = (1 - _MASK_SHARE) * picture + _MASK_SHARE * colours
         picture = np.where(shown[..., None], mixed, picture).astype(np.uint8)
-    Image.fromarray(picture).save(path, format="JPEG", quality=80)
+    Image.fromarray(picture).save(path, format="WEBP", quality=80)
 
 
 def _colours(classes: tuple[ClassEntry, ...]) -> npt.NDArray[np.float64]:

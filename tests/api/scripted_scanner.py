@@ -1,7 +1,7 @@
 """Stands for `kdcore scan`: digests files without decoding them; fails as the folder tells it to.
 
 A file `hang`, `crash` or `garble` in the dataset's root does what its name says; a mask with the
-content `bad` is refused.
+content `bad` is refused. `no-thumbnails`, `huge-thumbnails` and `linked-thumbnails` spoil the pictures.
 """
 
 import hashlib
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 
-def main(source_file: str, _: str, out: str) -> None:
+def main(source_file: str, *options: str) -> None:
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    out = given["--out"]
     source = json.loads(Path(source_file).read_text())
     root = Path(source["root"])
     if any(name.startswith("KD_") for name in os.environ):
@@ -36,6 +38,8 @@ def main(source_file: str, _: str, out: str) -> None:
     if bad:
         Path(out).write_text(json.dumps({"errors": bad}))
         sys.exit(2)
+    if "--thumbnails" in given:
+        _thumbnails(root, Path(given["--thumbnails"]), splits, int(given["--thumbnails-each"]))
     statistics = {
         split: {"class_pixels": [10] * len(source["classes"]), "ignored_pixels": 1}
         for split in splits
@@ -63,6 +67,21 @@ def _samples(root: Path, folder: str) -> list[dict[str, Any]]:
         }
         for image in sorted((root / folder / "images").glob("*"))
     ]
+
+
+def _thumbnails(root: Path, folder: Path, splits: dict[str, list[Any]], each: int) -> None:
+    if (root / "no-thumbnails").exists():
+        return
+    for split, samples in splits.items():
+        (folder / split).mkdir(parents=True)
+        for place, sample in enumerate(samples[:each]):
+            path = folder / split / f"{place}.webp"
+            if (root / "linked-thumbnails").exists():
+                path.symlink_to("/etc/passwd")
+            elif (root / "huge-thumbnails").exists():
+                path.write_bytes(bytes(10**6))
+            else:
+                path.write_text(f"{split} {sample['id']} {sample['mask']['sha256']}")
 
 
 def _entry(root: Path, path: Path) -> dict[str, Any]:

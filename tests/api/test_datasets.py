@@ -17,6 +17,7 @@ from worker.artifacts import FolderStore
 from worker.ledger.files import FileRef
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "nuclei"
+REAL_SCANNER = (sys.executable, "-m", "kdcore", "scan")
 
 
 def register(client: httpx.Client, document: Json) -> httpx.Response:
@@ -152,8 +153,7 @@ def test_the_real_scanner(settings: Settings, roots: Path, database_url: str) ->
     document = source(
         "nuclei", classes=[{"name": name} for name in ("background", "nucleus", "boundary")]
     )
-    scanner = (sys.executable, "-m", "kdcore", "scan")
-    with serve(settings.model_copy(update={"scanner": scanner})) as client:
+    with serve(settings.model_copy(update={"scanner": REAL_SCANNER})) as client:
         answer = register(client, document)
         assert answer.status_code == 201, answer.text
         statistics = answer.json()["splits"]["train"]["statistics"]

@@ -80,6 +80,19 @@ class RevisionRow(Base):
     created_at: Mapped[datetime] = _now()
 
 
+class ThumbnailRow(Base):
+    """A small picture of a sample; ``place`` counts the samples of a split in the manifest."""
+
+    __tablename__ = "thumbnails"
+
+    revision_id: Mapped[UUID] = mapped_column(ForeignKey("dataset_revisions.id"), primary_key=True)
+    split: Mapped[str] = mapped_column(primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sample: Mapped[str]
+    sha256: Mapped[str]
+    size: Mapped[int]
+
+
 class ExperimentRow(Base):
     """``spec`` never changes. The phase of an experiment is read off its jobs.
 
