@@ -26,6 +26,10 @@ def augment(
         mask_HW = tvf.resize(
             mask_HW[None], list(size), interpolation=InterpolationMode.NEAREST_EXACT
         )[0]
+    if spec.rotate:
+        image_CHW, mask_HW = _rotated(
+            image_CHW, mask_HW, _uniform(generator, -spec.rotate, spec.rotate)
+        )
     if spec.horizontal_flip and _coin(generator):
         image_CHW, mask_HW = image_CHW.flip(-1), mask_HW.flip(-1)
     if spec.vertical_flip and _coin(generator):
@@ -57,6 +61,13 @@ def _cut(
     left = _below(width - window[1] + 1, generator)
     rows, columns = slice(top, top + window[0]), slice(left, left + window[1])
     return image_CHW[:, rows, columns], mask_HW[rows, columns]
+
+
+def _rotated(image_CHW: Tensor, mask_HW: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
+    """About the centre; corners become black and `IGNORE`."""
+    bilinear = InterpolationMode.BILINEAR
+    image_CHW = tvf.rotate(image_CHW, degrees, interpolation=bilinear, fill=[0.0])
+    return image_CHW, tvf.rotate(mask_HW[None], degrees, fill=[float(IGNORE)])[0]
 
 
 def _below(bound: int, generator: torch.Generator) -> int:

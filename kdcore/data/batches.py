@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from kdcore.data.augment import augment
 from kdcore.data.samples import Samples
+from kdcore.data.views import identity, number_of, replayable
+from kdcore.spec.dataset import Sample
 from kdcore.spec.train import TrainSpec
 
 _ORDER, _POOL, _VIEW = 1, 2, 3
@@ -20,17 +22,20 @@ class Batch:
 
     Unlabelled images stand behind the labelled ones; their labels are 0 wherever there is a picture,
     so that a teacher's term sees those pixels as valid. Label terms must look at ``labelled`` only.
+    ``views`` names the views (N,) by their pixels, where `train.views` lets them come again.
     """
 
     images_NCHW: Tensor
     labels_NHW: Tensor
     labelled: int
+    views: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(
             self.images_NCHW.to(device, non_blocking=True),
             self.labels_NHW.to(device, non_blocking=True),
             self.labelled,
+            self.views,
         )
 
 
@@ -46,7 +51,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches for the steps ``start`` .. ``train.steps``; ``share`` of each comes from ``pool``."""
     views = _Views(labelled, pool, train, share=share, seed=seed)
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+    loader: DataLoader[_View] = DataLoader(
         views,
         batch_size=train.batch,
         sampler=range(start * train.batch, train.steps * train.batch),
@@ -56,11 +61,16 @@ def batches(
         # that starts a second loader (after a resume) would see other dropout masks.
         generator=torch.Generator(),
     )
-    for images_NCHW, masks_NHW in loader:
-        yield Batch(images_NCHW, masks_NHW.long(), views.labelled_a_batch)
+    for images_NCHW, masks_NHW, names in loader:
+        known = tuple(names) if train.views else ()
+        yield Batch(images_NCHW, masks_NHW.long(), views.labelled_a_batch, known)
 
 
-class _Views(Dataset[tuple[Tensor, Tensor]]):
+_View = tuple[Tensor, Tensor, str]
+"""Image (3, H, W), mask (H, W) and, where it comes again, the view's name."""
+
+
+class _Views(Dataset[_View]):
     """Item p is the view at position p of the endless stream of samples of this seed."""
 
     def __init__(
@@ -75,29 +85,37 @@ class _Views(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self._train.steps * self._train.batch
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, position: int) -> _View:
         step, slot = divmod(position, self._train.batch)
         if slot < self.labelled_a_batch:
-            image, mask = self._labelled[self._nth(step * self.labelled_a_batch + slot, _ORDER)]
+            samples, stream = self._labelled, _ORDER
+            nth = step * self.labelled_a_batch + slot
         else:
             assert self._pool is not None
+            samples, stream = self._pool, _POOL
             from_pool = self._train.batch - self.labelled_a_batch
             nth = step * from_pool + slot - self.labelled_a_batch
-            image, mask = self._pool[self._nth(nth, _POOL)]
-        generator = _generator(self._seed, _VIEW, position)
-        return augment(image, mask, self._train.augment, self._train.size, generator)
+        epoch, index = self._nth(nth, stream, samples)
+        generator = self._generator(position, samples.entries[index], epoch)
+        image, mask = augment(*samples[index], self._train.augment, self._train.size, generator)
+        return image, mask, identity(image) if self._train.views else ""
 
-    def _nth(self, nth: int, stream: int) -> int:
-        """Sample at place ``nth`` of a stream that visits all samples once an epoch, reshuffled."""
-        samples = self._labelled if stream == _ORDER else self._pool
-        assert samples is not None
+    def _generator(self, position: int, sample: Sample, epoch: int) -> torch.Generator:
+        views, view_seed = self._train.views, self._train.view_seed
+        if views is None:
+            return _generator(self._seed, _VIEW, position)
+        number = number_of(epoch, views=views, seed=self._seed)
+        return replayable(sample, number, seed=self._seed if view_seed == "run" else view_seed)
+
+    def _nth(self, nth: int, stream: int, samples: Samples) -> tuple[int, int]:
+        """Epoch and sample at place ``nth`` of a stream that visits all once an epoch, reshuffled."""
         epoch, place = divmod(nth, len(samples))
         key = (stream, epoch)
         if key not in self._epochs:
             generator = _generator(self._seed, stream, epoch)
             self._epochs = {k: v for k, v in self._epochs.items() if k[0] != stream}
             self._epochs[key] = torch.randperm(len(samples), generator=generator).tolist()
-        return self._epochs[key][place]
+        return epoch, self._epochs[key][place]
 
 
 def _generator(seed: int, stream: int, index: int) -> torch.Generator:

@@ -1,7 +1,8 @@
-"""Splits for data that comes without: dealt in the order of the names' digests."""
+"""What is drawn from the names: splits for data that comes without, and masks to withhold."""
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from kdcore.data.listing import Pair
 from kdcore.spec.dataset import Deal
@@ -23,6 +24,14 @@ def deal(pairs: Sequence[Pair], spec: Deal) -> dict[str, list[Pair]]:
         split = next((s for s in dealt if s != "train" and len(dealt[s]) < wanted[s]), "train")
         dealt[split].extend(groups[name])
     return {name: sorted(members, key=lambda pair: pair.id) for name, members in dealt.items()}
+
+
+def withhold(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], dict[str, Path]]:
+    """``share`` of ``pairs`` (one at least), and the images of the others by ``train/`` and id."""
+    drawn = sorted(pairs, key=lambda pair: _draw(pair.id))
+    kept = {pair.id for pair in drawn[: max(1, round(share * len(pairs)))]}
+    others = {f"train/{pair.id}": pair.image for pair in pairs if pair.id not in kept}
+    return [pair for pair in pairs if pair.id in kept], others
 
 
 def _group(pair: Pair, spec: Deal) -> str:

@@ -80,6 +80,14 @@ def map_ids(
     return table[inverse].reshape(raw_HW.shape)
 
 
+def resized(pixels: npt.NDArray[np.uint8], size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
+    """An image (H, W, 3), bilinear over all it covers, or a mask (H, W), nearest; None: as it is."""
+    if size is None or pixels.shape[:2] == size:
+        return pixels
+    how = Image.Resampling.BILINEAR if pixels.ndim == 3 else Image.Resampling.NEAREST
+    return np.array(Image.fromarray(pixels).resize((size[1], size[0]), how))
+
+
 def count_ids(mask_HW: npt.NDArray[np.uint8], classes: int) -> tuple[npt.NDArray[np.int64], int]:
     """Pixels per class, (C,), and the number of ignored ones."""
     counts = np.bincount(mask_HW.reshape(-1), minlength=IGNORE + 1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kdcore.data.decoded import open_decoded
-from kdcore.data.reading import Unreadable, map_ids, read_image, read_mask
+from kdcore.data.reading import Unreadable, map_ids, read_image, read_mask, resized
 from kdcore.errors import DatasetChanged
 from kdcore.spec.dataset import DatasetManifest, FileEntry, Sample
 
@@ -45,6 +45,7 @@ class Samples:
         self._root = root
         self._raw_id_map = manifest.raw_id_map()
         self._colors = manifest.masks == "colors"
+        self._size = manifest.resize
         small = sum(4 * s.height * s.width for s in samples) <= RAM_BYTES_MAX
         self._cache: dict[int, tuple[Tensor, Tensor]] | None = {} if small else None
         self._file = None if small or cache is None else open_decoded(cache, manifest, samples)
@@ -58,6 +59,14 @@ class Samples:
         if index not in self._cache:
             self._cache[index] = self._read(self.entries[index])
         return self._cache[index]
+
+    @property
+    def bytes_to_keep(self) -> int:
+        """What the decoded samples will take in memory beyond those already there."""
+        if self._cache is None:
+            return 0
+        missing = (entry for index, entry in enumerate(self.entries) if index not in self._cache)
+        return sum(4 * entry.height * entry.width for entry in missing)
 
     def check_presence(self) -> None:
         """Every file is there in its full size. Raises: DatasetChanged."""
@@ -81,12 +90,13 @@ class Samples:
 
     def _read(self, sample: Sample) -> tuple[Tensor, Tensor]:
         try:
-            image_HWC = read_image(self._verified(sample.image))
+            image_HWC = resized(read_image(self._verified(sample.image)), self._size)
             image_CHW = torch.from_numpy(image_HWC.copy()).permute(2, 0, 1).contiguous()
             if sample.mask is None:
                 return image_CHW, torch.zeros(image_CHW.shape[1:], dtype=torch.uint8)
             raw_HW = read_mask(self._verified(sample.mask), colors=self._colors)
             mask_HW = map_ids(raw_HW, self._raw_id_map, colors=self._colors)
+            mask_HW = resized(mask_HW, self._size)
         except Unreadable as error:
             raise DatasetChanged(f"{sample.id}: {error}") from error
         return image_CHW, torch.from_numpy(mask_HW)

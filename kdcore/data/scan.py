@@ -11,9 +11,10 @@ import numpy.typing as npt
 from kdcore.data.layouts import open_layout
 from kdcore.data.listing import Folder, Pair
 from kdcore.data.reading import Unreadable, count_ids, map_ids, read_image, read_mask
-from kdcore.data.thumbnails import write_thumbnail
+from kdcore.data.thumbnails import Album, write_thumbnail
 from kdcore.errors import DatasetInvalid
 from kdcore.spec.dataset import (
+    UNLABELLED,
     DatasetManifest,
     DatasetSource,
     FileEntry,
@@ -23,13 +24,13 @@ from kdcore.spec.dataset import (
 
 
 def scan(
-    source: DatasetSource, *, converted: Path | None = None, thumbnails: Path | None = None
+    source: DatasetSource, *, converted: Path | None = None, thumbnails: Album | None = None
 ) -> DatasetManifest:
     """Read every image and mask of ``source`` and describe them.
 
     Paths in the manifest start at `files_root`: ``converted`` for layouts that are converted into
-    image files, and the source's root otherwise. ``thumbnails`` is filled with a small picture of
-    every sample, its mask over it, named by the sha256 of the image.
+    image files, and the source's root otherwise. ``thumbnails`` is filled with small pictures of
+    samples, their masks over them.
 
     Raises: DatasetInvalid with all problems found, not only the first; SpecError for a layout that
         cannot be read here (no ``converted``, or a package that is not installed).
@@ -49,6 +50,7 @@ def scan(
         ignored_ids=source.ignored_ids,
         masks=source.masks,
         ignored_colors=source.ignored_colors,
+        resize=source.resize,
         splits={name: tuple(samples) for name, (samples, _) in splits.items()},
         unlabelled=tuple(unlabelled),
         statistics={name: statistics for name, (_, statistics) in splits.items()},
@@ -63,22 +65,21 @@ def files_root(source: DatasetSource, converted: Path | None) -> Path:
 
 
 class _Scanner:
-    def __init__(self, source: DatasetSource, folder: Folder, thumbnails: Path | None) -> None:
+    def __init__(self, source: DatasetSource, folder: Folder, thumbnails: Album | None) -> None:
         self.source = source
         self.folder = folder
         self.raw_id_map = source.raw_id_map()
         self.flat: set[str] = set()
         self.thumbnails = thumbnails
-        if thumbnails is not None:
-            thumbnails.mkdir(parents=True, exist_ok=True)
 
     def split(self, name: str, pairs: list[Pair]) -> tuple[list[Sample], SplitStatistics]:
         pixels = np.zeros(len(self.source.classes), dtype=np.int64)
         ignored = 0
         samples: list[Sample] = []
-        for pair in pairs:
+        pictures = self._pictures(name, len(pairs))
+        for place, pair in enumerate(pairs):
             try:
-                sample, counts, ignored_here = self._pair(pair)
+                sample, counts, ignored_here = self._pair(pair, pictures.get(place))
             except _BadFile as bad:
                 self.folder.problem(pair.origin or bad.path, bad.reason)
                 continue
@@ -93,15 +94,17 @@ class _Scanner:
 
     def unlabelled(self, found: dict[str, Path]) -> list[Sample]:
         samples = []
-        for name, path in sorted(found.items()):
+        pictures = self._pictures(UNLABELLED, len(found))
+        for place, (name, path) in enumerate(sorted(found.items())):
             try:
                 image_HWC, entry = self._image(path)
             except _BadFile as bad:
                 self.folder.problem(bad.path, bad.reason)
                 continue
-            height, width, _ = image_HWC.shape
+            height, width = self.source.resize or image_HWC.shape[:2]
             samples.append(Sample(id=name, image=entry, mask=None, height=height, width=width))
-            self._thumbnail(entry, image_HWC, None)
+            if place in pictures:
+                write_thumbnail(pictures[place], image_HWC, None, self.source.classes)
         return samples
 
     def refuse_leaks(self, groups: Mapping[str, list[Sample]]) -> None:
@@ -122,7 +125,17 @@ class _Scanner:
                         f"the same image is in {other}: {path}",
                     )
 
-    def _pair(self, pair: Pair) -> tuple[Sample, npt.NDArray[np.int64], int]:
+    def _pictures(self, split: str, count: int) -> dict[int, Path]:
+        """Where the thumbnails of a split go, by the places of their samples.
+
+        Those are the places in the manifest too: a bad file would shift them, and ends the scan.
+        """
+        if self.thumbnails is None:
+            return {}
+        album = self.thumbnails
+        return {place: album.path(split, place) for place in album.places(count)}
+
+    def _pair(self, pair: Pair, picture: Path | None) -> tuple[Sample, npt.NDArray[np.int64], int]:
         image_HWC, image_entry = self._image(pair.image)
         height, width, _ = image_HWC.shape
         colors = self.source.masks == "colors"
@@ -138,8 +151,10 @@ class _Scanner:
             hint = "; is one of them turned by an EXIF orientation?" if turned else ""
             raise _BadFile(pair.mask, f"mask is {found}, its image {width}x{height}{hint}")
         counts, ignored = count_ids(mask_HW, len(self.source.classes))
+        height, width = self.source.resize or (height, width)
         sample = Sample(id=pair.id, image=image_entry, mask=mask_entry, height=height, width=width)
-        self._thumbnail(image_entry, image_HWC, mask_HW)
+        if picture is not None:
+            write_thumbnail(picture, image_HWC, mask_HW, self.source.classes)
         return sample, counts, ignored
 
     def _image(self, path: Path) -> tuple[npt.NDArray[np.uint8], FileEntry]:
@@ -164,14 +179,6 @@ class _Scanner:
             size=len(content),
         )
         return content, entry
-
-    def _thumbnail(
-        self, entry: FileEntry, image_HWC: npt.NDArray[np.uint8],
-        mask_HW: npt.NDArray[np.uint8] | None,
-    ) -> None:  # fmt: skip
-        if self.thumbnails is not None:
-            path = self.thumbnails / f"{entry.sha256}.jpg"
-            write_thumbnail(path, image_HWC, mask_HW, self.source.classes)
 
 
 class _BadFile(Exception):

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from kdcore.spec.base import Name, Sha256, Spec, digest
 from kdcore.spec.class_tables import usual
 from kdcore.spec.layouts import FoldersLayout, Layout, RelativePath
+from kdcore.spec.train import Size
 
 Colour = tuple[
     Annotated[int, Field(ge=0, le=255)],
@@ -17,6 +18,7 @@ Colour = tuple[
 RawId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 CLASSES_MAX = 255
+UNLABELLED = "unlabelled"
 IGNORE = 255
 """The one ignore value inside kdcore: masks are uint8 there, class ids end at 254."""
 
@@ -47,6 +49,11 @@ class Meaning(Spec):
     )
     ignored_colors: tuple[Colour, ...] = Field(
         default=(), description="With `masks: colors`, colours that are left out", max_length=256
+    )
+    resize: Size | None = Field(
+        default=None,
+        description="Height and width that every image (bilinear) and mask (nearest) is read at, for "
+        "training and for scores alike; class pixels are counted before",
     )
 
     def raw_ids(self) -> tuple[tuple[int, ...], ...]:
@@ -112,6 +119,11 @@ class DatasetSource(Meaning):
     )
     deal: Deal | None = Field(
         default=None, description="For data without splits: `splits` is not looked at then"
+    )
+    labelled_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Share of train whose masks are used, chosen by the names' digests; the other "
+        "images join the pool without masks. To learn what labels are worth",
     )
     classes: tuple[ClassEntry, ...] = Field(min_length=2, max_length=CLASSES_MAX)
     reduce_labels: bool = Field(
@@ -215,8 +227,8 @@ class Sample(Spec):
     id: str
     image: FileEntry
     mask: FileEntry | None
-    height: int = Field(gt=0, description="pixels")
-    width: int = Field(gt=0, description="pixels")
+    height: int = Field(gt=0, description="pixels, as it is read")
+    width: int = Field(gt=0, description="pixels, as it is read")
 
 
 class SplitStatistics(Spec):
@@ -242,14 +254,23 @@ class DatasetManifest(Meaning):
         return digest(described)
 
     def files(self) -> tuple[FileEntry, ...]:
-        samples = [sample for split in self.splits.values() for sample in split]
         entries = [
             entry
-            for sample in (*samples, *self.unlabelled)
+            for samples in self.groups().values()
+            for sample in samples
             for entry in (sample.image, sample.mask)
         ]
         return tuple(entry for entry in entries if entry is not None)
 
+    def groups(self) -> dict[str, tuple[Sample, ...]]:
+        """The splits, and the samples without masks under `UNLABELLED`."""
+        return {**self.splits, UNLABELLED: self.unlabelled}
 
-_LATER: dict[str, Any] = {"ignored_ids": [], "masks": "ids", "ignored_colors": []}
+
+def thumbnail_path(split: str, place: int) -> str:
+    """Where a scan puts the picture of sample number ``place`` of one of `groups`."""
+    return f"{split}/{place}.webp"
+
+
+_LATER: dict[str, Any] = {"ignored_ids": [], "masks": "ids", "ignored_colors": [], "resize": None}
 """Fields that came later count where they say something: older revisions keep their fingerprint."""

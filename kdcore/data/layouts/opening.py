@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kdcore.data.deal import deal
+from kdcore.data.deal import deal, withhold
 from kdcore.data.layouts.brats import Brats
 from kdcore.data.layouts.coco import Coco
 from kdcore.data.layouts.files import Camvid, Cityscapes, Folders, Idd, Voc
@@ -61,7 +61,11 @@ def open_layout(source: DatasetSource, converted: Path | None) -> Opened:
         splits = {str(name): reader.pairs(folder) for name, folder in source.splits.items()}
     else:
         splits = deal(reader.pairs(""), source.deal)
-    return Opened(made, splits, reader.pool())
+    pool = reader.pool()
+    if source.labelled_share is not None:
+        splits["train"], withheld = withhold(splits["train"], source.labelled_share)
+        pool = {**pool, **withheld}
+    return Opened(made, splits, pool)
 
 
 def _reader(source: DatasetSource, places: Places) -> Reader:

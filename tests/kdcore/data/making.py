@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from kdcore.data.scan import scan
 from kdcore.errors import DatasetInvalid
 from kdcore.spec.dataset import DatasetManifest, DatasetSource
 
-SHARED = Path(os.environ.get("KD_SHARED", Path(__file__).parents[4] / "shared")) / "data"
-"""Real samples, where there are any."""
 SPLITS = ("train", "val")
 TWO = [{"name": "ground"}, {"name": "thing"}]
 

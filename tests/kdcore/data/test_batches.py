@@ -85,6 +85,21 @@ def test_image_and_mask_move_together() -> None:
         assert wrong.float().mean() < 0.02
 
 
+def test_rotation_turns_both_and_leaves_no_invented_corner() -> None:
+    mask = torch.zeros(64, 64, dtype=torch.uint8)
+    mask[20:44, 8:56] = 1
+    image = (100 + 100 * mask)[None].repeat(3, 1, 1)
+    spec = PLAIN.model_copy(update={"rotate": 30.0})
+    turned = 0
+    for seed in range(10):
+        view, labels = augment(image, mask, spec, (64, 64), torch.Generator().manual_seed(seed))
+        turned += int(not torch.equal(labels, mask))
+        wrong = (labels == 1) & (view[0] < 120) | (labels == 0) & (view[0] > 180)
+        assert wrong.float().mean() < 0.01
+        assert ((view[0] == 0) <= (labels == 255)).float().mean() > 0.99
+    assert turned > 8
+
+
 def test_what_lies_outside_the_image_is_ignored() -> None:
     view, labels = augment(
         torch.full((3, 10, 10), 9, dtype=torch.uint8),

@@ -1,6 +1,5 @@
 """Every layout gives the same kind of manifest, with the classes and pixels that are there."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -314,25 +313,6 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert caught.value.remedy == "pip install h5py"
 
 
-def test_thumbnails(tmp_path: Path) -> None:
-    described = making.voc(tmp_path / "voc")
-    manifest = scan(described, thumbnails=tmp_path / "small")
-    names = {f"{s.image.sha256}.jpg" for split in manifest.splits.values() for s in split}
-    assert {path.name for path in (tmp_path / "small").iterdir()} == names
-    save(np.zeros((400, 900, 3), np.uint8), tmp_path / "big/train/images/a.png")
-    save(np.ones((400, 900), np.uint8), tmp_path / "big/train/masks/a.png")
-    save(noise(3), tmp_path / "big/val/images/a.png")
-    save(stripes([0, 255]), tmp_path / "big/val/masks/a.png")
-    classes = [{"name": "a"}, {"name": "b", "color": [200, 0, 0]}]
-    big = source(tmp_path / "big", classes=classes, splits={"train": "train", "val": "val"})
-    entry = scan(big, thumbnails=tmp_path / "small").splits["train"][0].image
-    small = opened(tmp_path / "small" / f"{entry.sha256}.jpg")
-    assert small.size == (192, 85)
-    red, green, _ = small.getpixel((90, 40))
-    assert red > 70
-    assert green < 20
-
-
 def test_fingerprints_from_before_there_were_colours_stay() -> None:
     file = {"path": "a.png", "sha256": "0" * 64, "size": 1}
     manifest = DatasetManifest.model_validate({
@@ -372,113 +352,3 @@ def test_a_table_may_be_replaced() -> None:
     assert (len(described.classes), described.ignore_index) == (2, 255)
     again = DatasetSource.model_validate_json(described.model_dump_json())
     assert again == described
-
-
-SHARED = making.SHARED
-real = pytest.mark.skipif(not SHARED.is_dir(), reason="no real samples here")
-OFFROAD = [
-    ("Trees", 100, 3.9), ("Lush Bushes", 200, 5.1), ("Dry Grass", 300, 18.4),
-    ("Dry Bushes", 500, 1.2), ("Ground Clutter", 550, 4.9), ("Flowers", 600, 0.9),
-    ("Logs", 700, 0.04), ("Rocks", 800, 1.0), ("Landscape", 7100, 26.4), ("Sky", 10000, 38.2),
-]  # fmt: skip
-
-
-def shares(manifest: DatasetManifest) -> list[float]:
-    pixels, ignored = counted(manifest)
-    return [100 * count / (sum(pixels) + ignored) for count in (*pixels, ignored)]
-
-
-@real
-def test_real_offroad(tmp_path: Path) -> None:
-    described = source(
-        SHARED / "offroad_sample/Offroad_Segmentation_Training_Dataset",
-        layout={"images": "{split}/Color_Images", "masks": "{split}/Segmentation"},
-        classes=[{"name": name, "raw_ids": [raw]} for name, raw, _ in OFFROAD],
-        splits={"train": "train", "val": "val"},
-    )
-    manifest = scan(described)
-    assert [len(manifest.splits[split]) for split in making.SPLITS] == [24, 8]
-    assert shares(manifest)[:-1] == pytest.approx([share for *_, share in OFFROAD], abs=0.06)
-
-
-@real
-def test_real_voc_tar(tmp_path: Path) -> None:
-    described = source(
-        SHARED / "voc_sample", layout={"kind": "voc", "archive": "VOCtrainval_sample.tar"}
-    )
-    manifest = scanned(described, tmp_path)
-    present = {
-        manifest.classes[index].name
-        for statistics in manifest.statistics.values()
-        for index, count in enumerate(statistics.class_pixels)
-        if count
-    }
-    assert present == {"background", "bottle", "bus", "car", "chair", "person", "sofa"}
-    ignored = sum(statistics.ignored_pixels for statistics in manifest.statistics.values())
-    assert ignored / (2 * 500 * 338 + 500 * 375) == pytest.approx(0.019, abs=0.002)
-
-
-@real
-def test_real_idd_lite(tmp_path: Path) -> None:
-    manifest = scan(source(SHARED / "idd_lite_sample/idd20k_lite", layout={"kind": "idd"}))
-    assert [len(manifest.splits[split]) for split in making.SPLITS] == [36, 12]
-    assert len(manifest.classes) == 7
-    assert all(counted(manifest)[0])
-
-
-@real
-def test_real_brats(tmp_path: Path) -> None:
-    pytest.importorskip("nibabel")
-    described = source(
-        SHARED / "brats_sample",
-        layout={"kind": "brats", "folder": ".", "target": "subregions"},
-        deal={"val": 0.25, "blocks": True},
-    )
-    manifest = scanned(described, tmp_path)
-    assert [len(manifest.splits[split]) for split in making.SPLITS] == [24, 8]
-    assert all(counted(manifest)[0])
-
-
-@real
-def test_real_co2(tmp_path: Path) -> None:
-    described = source(
-        SHARED / "co2_plume_sample",
-        layout={"images": "images", "masks": "masks"},
-        classes=[{"name": "air", "raw_ids": [0]}, {"name": "plume", "raw_ids": [255]}],
-        ignore_index=None,
-        deal={"val": 0.25, "group_before": "_frame_"},
-    )
-    manifest = scan(described)
-    assert sum(map(len, manifest.splits.values())) == 13
-    assert all(counted(manifest)[0])
-
-
-@real
-def test_real_cityscapes_frame(tmp_path: Path) -> None:
-    """The sample is one frame of val; train is made."""
-    making.cityscapes(tmp_path)
-    sample = SHARED / "cityscapes_sample"
-    for top in ("leftImg8bit", "gtFine"):
-        for path in (sample / top / "val/frankfurt").iterdir():
-            target = tmp_path / top / "val/frankfurt" / path.name
-            target.parent.mkdir(exist_ok=True)
-            target.write_bytes(path.read_bytes())
-    by_train_id = scan(source(tmp_path, layout={"kind": "cityscapes"}))
-    by_id = scan(source(tmp_path, layout={"kind": "cityscapes", "labels": "labelIds"}))
-    # The two layers were made small separately, so that a few pixels at borders differ.
-    assert counted(by_train_id, "val")[0] == pytest.approx(counted(by_id, "val")[0], abs=10)
-    frame = next(s for s in by_id.splits["val"] if "frankfurt" in s.id)
-    samples = Samples(tmp_path, by_id, [frame])
-    assert (samples[0][1] == 255).float().mean().item() == pytest.approx(0.118, abs=0.001)
-
-
-@real
-@pytest.mark.slow
-def test_real_camvid(tmp_path: Path) -> None:
-    manifest = scan(source(SHARED / "camvid", layout={"kind": "camvid"}))
-    assert {name: len(found) for name, found in manifest.splits.items()} == {
-        "train": 367, "val": 101, "test": 233,
-    }  # fmt: skip
-    expected = [16.9, 23.3, 1.0, 31.7, 4.5, 9.7, 1.2, 1.1, 5.9, 0.6, 0.3, 4.0]
-    assert shares(manifest) == pytest.approx(expected, abs=0.06)
-    assert json.loads(manifest.model_dump_json())["ignore_index"] == 11

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kdcore.data.samples import Samples
 from kdcore.data.scan import scan
 from kdcore.errors import DatasetInvalid
 from kdcore.spec.dataset import DatasetManifest, DatasetSource
@@ -49,6 +50,23 @@ def test_equal_files_have_an_equal_fingerprint(
     pixels[0, 0] = 1
     save(pixels, mask)
     assert scan(mine).fingerprint() != manifest.fingerprint()
+
+
+def test_what_is_resized_is_counted_before_and_read_after(
+    source: DatasetSource, manifest: DatasetManifest
+) -> None:
+    smaller = source.model_copy(update={"resize": (20, 16)})
+    resized = scan(smaller)
+    assert resized.statistics == manifest.statistics
+    assert resized.fingerprint() != manifest.fingerprint()
+    assert DatasetManifest.model_validate_json(resized.model_dump_json()) == resized
+    samples = Samples(Path(source.root), resized, resized.splits["train"])
+    image, mask = samples[0]
+    assert (tuple(image.shape), tuple(mask.shape)) == ((3, 20, 16), (20, 16))
+    assert (samples.entries[0].height, samples.entries[0].width) == (20, 16)
+    assert set(mask.unique().tolist()) <= {0, 1, 2}
+    pool = Samples(Path(source.root), resized, resized.unlabelled)
+    assert tuple(pool[0][0].shape) == (3, 20, 16)
 
 
 def test_every_bad_file_is_named_with_its_reason(mine: DatasetSource) -> None:
