@@ -24,22 +24,40 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="With a recipe: the folder for its runs and its verdict")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="With a recipe: the dataset's folder, instead of its `root`")
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="With a recipe: its form for a minute")
+    ] = False,
+    small: Annotated[
+        bool, typer.Option("--small", help="With a recipe: its form for a machine without a GPU")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="With a recipe: a value of it, such as train.steps=500"),
+    ] = None,
 ) -> None:
     """Run a recipe to its verdict, or one run directory to its outcome.
 
-    Example: kd run recipes/nuclei.yaml --out runs/nuclei
+    Example: kd run recipes/voc.yaml --data /path/to/voc --out runs/voc
     """
     # torch takes seconds to import; `kd scan` and `kd --help` do without.
     from kdcore.run.console import run_recipe_with_progress
     from kdcore.run.directory import exit_status, run_directory
+    from kdcore.run.forms import Form
 
     if target.is_dir():
+        if smoke or small or settings or data is not None:
+            _fail(SpecError(f"{target} is a run directory; other options are for recipes"))
         outcome = run_directory(target)
         if outcome.failure is not None:
             print(outcome.failure.model_dump_json(indent=2), file=sys.stderr)
         raise typer.Exit(exit_status(outcome))
+    form: Form | None = "smoke" if smoke else "small" if small else None
+    out = out or Path("runs") / (f"{target.stem}-{form}" if form else target.stem)
     try:
-        run_recipe_with_progress(target, out or Path("runs") / target.stem)
+        run_recipe_with_progress(target, out, form=form, data=data, settings=settings or ())
     except KdError as error:
         _fail(error)
 
@@ -53,7 +71,10 @@ def scan(
         typer.Option(help="For layouts that are no plain image files: where those are written"),
     ] = None,
     thumbnails: Annotated[
-        Path | None, typer.Option(help="A folder for a small picture of every sample")
+        Path | None, typer.Option(help="A folder for small pictures of samples with their masks")
+    ] = None,
+    thumbnails_each: Annotated[
+        int | None, typer.Option(min=1, help="At most so many of a split, spread over it")
     ] = None,
 ) -> None:
     """Read every file of a dataset and write its manifest; exit 2 and a list of bad files otherwise.
@@ -64,11 +85,13 @@ def scan(
     Example: kd scan source.json --out manifest.json
     """
     from kdcore.data.scan import scan as scan_dataset
+    from kdcore.data.thumbnails import Album
     from kdcore.spec.dataset import DatasetSource
 
     described = DatasetSource.model_validate_json(source.read_bytes())
+    album = None if thumbnails is None else Album(thumbnails, thumbnails_each)
     try:
-        manifest = scan_dataset(described, converted=converted, thumbnails=thumbnails)
+        manifest = scan_dataset(described, converted=converted, thumbnails=album)
     except DatasetInvalid as error:
         problems = [{"file": p.file, "reason": p.reason} for p in error.problems]
     except SpecError as error:

@@ -1,15 +1,19 @@
 """What a student minimises: a sum of named, weighted terms, each reported on its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcore.data.batches import Batch
-from kdcore.distill.ensemble import Shares, ensemble
+from kdcore.distill.class_map import Group, grouped
+from kdcore.distill.ensemble import ensemble
+from kdcore.distill.gate import gated
+from kdcore.distill.replay import Replay
 from kdcore.distill.schedule import value_at
+from kdcore.distill.shares import of_group, shares
 from kdcore.distill.taps import Stages, Tap, head_stages, pair_stages, stages_of
 from kdcore.distill.teachers import Teacher, TeacherOutput, ask
 from kdcore.errors import SpecError
@@ -22,7 +26,10 @@ from kdcore.spec.objective import Ensemble, Headed, Term
 
 @dataclass(frozen=True)
 class Total:
-    """The loss of one batch, and every term before and after its weight (detached)."""
+    """The loss of one batch, and every term before and after its weight (detached).
+
+    With a gate before the pool ``terms`` also has ``pool_kept``, see `gated`.
+    """
 
     loss: Tensor
     terms: dict[str, Tensor]
@@ -40,17 +47,27 @@ class Objective(nn.Module):
         ensemble_spec: Ensemble,
         steps: int,
         class_pixels: tuple[int, ...],
+        replay: Replay | None = None,
+        min_confidence: float | None = None,
     ) -> None:
+        """``min_confidence``: below it a pixel of an image without a mask counts as ignored."""
         super().__init__()
+        self._min_confidence = min_confidence
         self._terms = tuple(terms)
         self._steps = steps
         self._ensemble = ensemble_spec
+        self._replay = replay
         # In a plain list, lest the teachers become submodules with parameters and modes of their own.
         self._teachers = list(teachers)
-        self._shares = _shares(ensemble_spec, teachers)
+        self._shares = shares(ensemble_spec, teachers)
+        self._groups = grouped(
+            [teacher.known for teacher in teachers],
+            [teacher.weight for teacher in teachers],
+            classes=student.classes,
+        )
         self.losses = nn.ModuleDict()
         self.heads = nn.ModuleDict()
-        self._taps: dict[str, Sequence[Tap]] = {}
+        self._taps: dict[tuple[str, int], Sequence[Tap]] = {}
         self._headed: dict[str, Sequence[str]] = {}
         stages = _Stages(student, teachers) if any(map(_looks_inside, terms)) else None
         for index, term in enumerate(terms):
@@ -67,16 +84,42 @@ class Objective(nn.Module):
         """Loss of ``batch`` at ``step`` (0-based); student in train mode, teachers frozen."""
         with tapped(student) as features:
             logits_NCHW = student(batch.images_NCHW)
-        answers = [ask(teacher, batch.images_NCHW) for teacher in self._teachers]
+        answers = self._answers(batch)
         total = zero(logits_NCHW)
         report: dict[str, Tensor] = {}
+        taught = self._taught(answers, batch, report)
         for term in self._terms:
-            value = self._value(term, logits_NCHW, features.stages, answers, batch, step)
+            value = self._value(term, logits_NCHW, features.stages, answers, batch, taught, step)
             weighted = value_at(term.weight, step, self._steps) * value
             total = total + weighted
             report[term.kind] = value.detach()
             report[f"{term.kind}_weighted"] = weighted.detach()
         return Total(total, report)
+
+    def taps(self) -> list[tuple[str, int, Tap]]:
+        """All that is compared by features: kind of the term, index of the teacher, stages."""
+        return [(*key, tap) for key, taps in self._taps.items() for tap in taps]
+
+    def _answers(self, batch: Batch) -> list[TeacherOutput]:
+        if self._replay is not None:
+            return self._replay.answers(self._teachers, batch)
+        return [ask(teacher, batch.images_NCHW) for teacher in self._teachers]
+
+    def _taught(
+        self, answers: Sequence[TeacherOutput], batch: Batch, report: dict[str, Tensor]
+    ) -> list[Batch]:
+        """The batch as each group of teachers sees it: what it does not teach is ignored."""
+        taught, kept = [], []
+        for group in self._groups:
+            own = replace(batch, labels_NHW=group.labels(batch.labels_NHW, batch.labelled))
+            if self._min_confidence is not None and batch.labelled < len(batch.labels_NHW):
+                target_NCHW = self._combined(group, answers, own, 1.0)
+                own, share = gated(own, target_NCHW, self._min_confidence)
+                kept.append(group.share * share)
+            taught.append(own)
+        if kept:
+            report["pool_kept"] = torch.stack(kept).sum()
+        return taught
 
     def _value(
         self,
@@ -85,34 +128,51 @@ class Objective(nn.Module):
         features: Mapping[str, Tensor],
         answers: Sequence[TeacherOutput],
         batch: Batch,
+        taught: Sequence[Batch],
         step: int,
     ) -> Tensor:
         heat = _temperature(term, step, self._steps)
         # Images without masks stand last; a term that needs to know the classes does not see them.
         seen = batch.labelled if term.needs_labels else len(batch.labels_NHW)
         if term.over_features:
-            return self._feature_value(term, features, answers, batch.labels_NHW, seen, heat)
+            return self._feature_value(term, features, answers, taught, seen, heat)
+        of_student = [logits_NCHW[:seen]]
+        if isinstance(term, Headed):
+            of_student += [
+                self.heads[_head_key(term, stage)](features[stage][:seen])
+                for stage in self._headed.get(term.kind, ())
+            ]
+        if not term.needs_teacher:
+            return self._logit_value(term, of_student, None, batch.labels_NHW[:seen], heat)
+        values = []
+        for group, own in zip(self._groups, taught, strict=True):
+            target_NCHW = self._combined(group, answers, own, heat or 1.0)[:seen]
+            compared = [group.logits(each_NCHW) for each_NCHW in of_student]
+            value = self._logit_value(term, compared, target_NCHW, own.labels_NHW[:seen], heat)
+            values.append(group.share * value)
+        return torch.stack(values).sum()
+
+    def _logit_value(
+        self,
+        term: Term,
+        of_student: Sequence[Tensor],
+        target_NCHW: Tensor | None,
+        labels_NHW: Tensor,
+        temperature: float | None,
+    ) -> Tensor:
+        """The loss of the student's logits, the first, and of its heads, the others."""
         loss = self.losses[term.kind]
-        target_NCHW = None
-        if term.needs_teacher:
-            target_NCHW = self._combined(answers, batch, heat or 1.0)[:seen]
-        labels_NHW = batch.labels_NHW[:seen]
-        value: Tensor = loss(logits_NCHW[:seen], target_NCHW, labels_NHW, temperature=heat)
-        if not isinstance(term, Headed) or term.kind not in self._headed:
+        value: Tensor
+        value, *of_heads = (
+            loss(logits_NCHW, target_NCHW, labels_NHW, temperature=temperature)
+            for logits_NCHW in of_student
+        )
+        if not of_heads or not isinstance(term, Headed):
             return value
-        of_heads = [
-            loss(
-                self.heads[_head_key(term, stage)](features[stage][:seen]),
-                target_NCHW,
-                labels_NHW,
-                temperature=heat,
-            )
-            for stage in self._headed[term.kind]
-        ]
         return value + term.head_weight * torch.stack(of_heads).sum()
 
     def _combined(
-        self, answers: Sequence[TeacherOutput], batch: Batch, temperature: float
+        self, group: Group, answers: Sequence[TeacherOutput], batch: Batch, temperature: float
     ) -> Tensor:
         """The teachers' logits as one; where there is no mask no label speaks for a teacher."""
         known_NHW = batch.labels_NHW
@@ -121,9 +181,9 @@ class Objective(nn.Module):
             known_NHW[batch.labelled :] = IGNORE
         return ensemble(
             self._ensemble.kind,
-            [answer.logits_NCHW for answer in answers],
+            [group.logits(answers[index].logits_NCHW) for index in group.teachers],
             known_NHW,
-            self._shares,
+            of_group(self._shares, group),
             temperature=temperature,
         )
 
@@ -132,18 +192,23 @@ class Objective(nn.Module):
         term: Term,
         features: Mapping[str, Tensor],
         answers: Sequence[TeacherOutput],
-        labels_NHW: Tensor,
+        taught: Sequence[Batch],
         seen: int,
         temperature: float | None,
     ) -> Tensor:
         """Mean over the taps of each teacher, weighted mean over the teachers."""
         weights = [teacher.weight for teacher in self._teachers]
         # Features cover the image as the networks padded it.
-        right, down = padding(labels_NHW)
-        labels_NHW = F.pad(labels_NHW, (0, right, 0, down), value=IGNORE)
+        right, down = padding(taught[0].labels_NHW)
+        known = {
+            index: F.pad(own.labels_NHW, (0, right, 0, down), value=IGNORE)
+            for group, own in zip(self._groups, taught, strict=True)
+            for index in group.teachers
+        }
         values = []
         for index, answer in enumerate(answers):
-            taps = self._taps[f"{term.kind}-{index}"]
+            labels_NHW = known[index]
+            taps = self._taps[term.kind, index]
             over_taps = [
                 self.losses[_feature_key(term, index, tap)](
                     features[tap[0]][:seen],
@@ -165,7 +230,7 @@ class Objective(nn.Module):
                 field=f"objective.{index}.taps",
                 teacher=teacher.name,
             )
-            self._taps[f"{term.kind}-{which}"] = taps
+            self._taps[term.kind, which] = taps
             for tap in taps:
                 channels = (offered[0][tap[0]], offered[1][tap[1]])
                 self.losses[_feature_key(term, which, tap)] = build(term, channels=channels)
@@ -203,24 +268,6 @@ def _feature_key(term: Term, teacher: int, tap: Tap) -> str:
 
 def _head_key(term: Term, stage: str) -> str:
     return f"{term.kind}-{stage}".replace(".", "_")
-
-
-def _shares(spec: Ensemble, teachers: Sequence[Teacher]) -> Shares:
-    """(K,) the teachers' weights, or (K, C) these times the IoU on val of each class."""
-    if spec.kind != "class_iou" or len(teachers) < 2:
-        return [teacher.weight for teacher in teachers]
-    shares = []
-    for index, teacher in enumerate(teachers):
-        metrics = teacher.card.metrics
-        keys = [f"val/iou/{entry.name}" for entry in teacher.card.classes]
-        if not any(key in metrics for key in keys):
-            raise SpecError(
-                f"teacher {teacher.name} tells no IoU of its classes on val",
-                field=f"teachers.{index}.model",
-                remedy="a teacher trained here, or another `ensemble.kind`",
-            )
-        shares.append([teacher.weight * metrics.get(key, 0.0) for key in keys])
-    return shares
 
 
 def _weights_of(term: Term, index: int, class_pixels: tuple[int, ...]) -> Tensor | None:

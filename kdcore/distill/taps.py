@@ -9,7 +9,8 @@ from kdcore.models.network import STRIDE, SegmentationModel, tapped
 from kdcore.spec.objective import Heads, Taps
 
 _SMALLEST_TAP = 4
-_PROBE = 64
+_PROBES = (64, 224)
+"""Sides of the image that finds the stages; windows and patches of 7 and 14 need the second."""
 
 Stages = Mapping[str, int]
 """Channels by stage, each under its own name (`layer2`) or its stride (`stride8`)."""
@@ -17,14 +18,29 @@ Tap = tuple[str, str]
 """A stage of the student and one of the teacher."""
 
 
-@torch.no_grad()
 def stages_of(model: SegmentationModel) -> dict[str, int]:
-    """Channels of the encoder's stages, found with one small image."""
+    """Channels of the encoder's stages, found with one small image. Raises: SpecError."""
+    problem: Exception | None = None
+    for side in _PROBES:
+        try:
+            return _channels(model, side)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            problem = error
+    raise SpecError(
+        f"{model.spec.arch} with {model.spec.encoder} takes no images of {_PROBES} pixels: {problem}",
+        remedy="terms without features and heads, or another encoder",
+    )
+
+
+@torch.no_grad()
+def _channels(model: SegmentationModel, side: int) -> dict[str, int]:
     was_training = model.training
     model.eval()
-    with tapped(model) as features:
-        model(torch.zeros(1, 3, _PROBE, _PROBE, device=model.mean.device))
-    model.train(was_training)
+    try:
+        with tapped(model) as features:
+            model(torch.zeros(1, 3, side, side, device=model.mean.device))
+    finally:
+        model.train(was_training)
     return {stage: int(feature.shape[1]) for stage, feature in features.stages.items()}
 
 

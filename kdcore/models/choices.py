@@ -1,6 +1,7 @@
 """What every builder does with a spec: take a variant by the encoder's name, refuse unknown options."""
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from torch import nn
@@ -17,9 +18,15 @@ def choose(variants: Mapping[str, Variant], spec: ModelSpec, field: str) -> Vari
         raise SpecError(
             f"{spec.arch} has no encoder named {spec.encoder}",
             field=f"{field}.encoder",
-            remedy=", ".join(variants),
+            remedy=nearest(spec.encoder, variants, otherwise=", ".join(variants)),
         )
     return variants[spec.encoder]
+
+
+def nearest(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """A question with the closest names, or ``otherwise`` where none is close."""
+    near = difflib.get_close_matches(name, known, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def construct(

@@ -48,7 +48,7 @@ def to_markdown(verdict: Verdict, *, title: str = "Verdict") -> str:
 def _shown(verdict: Verdict) -> dict[str, object]:
     word, colon, rest = verdict.sentence.replace(" %", "\N{NO-BREAK SPACE}%").partition(": ")
     headed = verdict.verdict is not None and colon != ""
-    axis_and_effects = view.effects(verdict)
+    axis_and_effects, pool = view.effects(verdict), view.pool_effects(verdict)
     costs = view.costs(verdict)
     return {
         "verdict": verdict,
@@ -60,6 +60,8 @@ def _shown(verdict: Verdict) -> dict[str, object]:
         "series": view.series(verdict),
         "axis": axis_and_effects[0] if axis_and_effects else None,
         "effects": axis_and_effects[1] if axis_and_effects else (),
+        "pool_axis": pool[0] if pool else None,
+        "pool_effects": pool[1] if pool else (),
         "costs": costs,
         "conditions": sorted({cost.conditions for cost in costs if cost.conditions}),
     }
@@ -100,7 +102,12 @@ def _environment(*, html: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=view.hundredfold, md=_escape_markdown, role=view.role_name)
+    environment.filters.update(
+        percent=view.hundredfold,
+        mean=view.mean_score,
+        md=_escape_markdown,
+        role=view.role_name,
+    )
     return environment
 
 

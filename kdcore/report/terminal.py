@@ -1,5 +1,7 @@
 """The verdict in a terminal."""
 
+from collections.abc import Sequence
+
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -16,10 +18,16 @@ def to_text(verdict: Verdict) -> Group:
     style = _STYLES.get(verdict.verdict or "", "bold")
     sentence = Text(word + colon, style=style if verdict.verdict else "").append(rest, style="")
     notes = [Text(f"- {note}", style="dim") for note in verdict.notes]
-    return Group(sentence, Text(), to_table(verdict), *notes)
+    return Group(sentence, Text(), to_tables(verdict), *notes)
 
 
-def to_table(verdict: Verdict) -> Table:
+def to_tables(verdict: Verdict) -> Group:
+    """The scores, and below them the pool's part where it was measured."""
+    pool = view.pool_effects(verdict)
+    return Group(_scores(verdict), *([_pool(pool[1])] if pool else []))
+
+
+def _scores(verdict: Verdict) -> Table:
     """IoU per class in percent, the mean last, with Δ and its interval where there is a pair."""
     columns = view.series(verdict)
     found = view.effects(verdict)
@@ -38,6 +46,19 @@ def to_table(verdict: Verdict) -> Table:
         if effects:
             row += [_change(effects[index + 1]), effects[index + 1].interval]
         table.add_row(*row)
+    return table
+
+
+def _pool(effects: Sequence[view.Effect]) -> Table:
+    """Δ per class between the distilled students with and without the pool, the mean last."""
+    title = "Of it from images without masks, points of IoU"
+    table = Table(title=title, title_justify="left", show_footer=True, min_width=len(title))
+    mean, *classes = effects
+    table.add_column("Class", footer="mean")
+    table.add_column("Δ points", justify="right", no_wrap=True, footer=_change(mean))
+    table.add_column("Interval", no_wrap=True, footer=mean.interval)
+    for effect in classes:
+        table.add_row(Text(effect.label), _change(effect), effect.interval)
     return table
 
 

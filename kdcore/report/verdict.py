@@ -9,6 +9,9 @@ The rules, on the confidence interval of Δ mIoU = distilled minus baseline (`bo
 
 Gap recovered is (S_kd - S) / (T - S): baseline S, distilled S_kd, and T the best teacher; None
 unless T - S > 0.005, since a fraction of nearly nothing says nothing.
+
+Where the student was also distilled without the pool of images without masks, Δ of the pool is
+distilled minus that one, over the same seeds: a part of the gain, with an interval of its own.
 """
 
 from collections import Counter
@@ -54,6 +57,8 @@ class Measured:
 
     ``confusions``: one (C, C) confusion matrix per image, rows truth, columns prediction, the
     images in the same order for every contestant. ``latency`` has the fields of `Latency`.
+    ``known``: ids of the classes that the model knows, None for all; only pixels of these are
+    scored, so that the others have no IoU.
     """
 
     role: Role
@@ -64,6 +69,16 @@ class Measured:
     size_bytes: int
     flops: int | None = None
     latency: Latency | Mapping[str, Any] | None = None
+    known: tuple[int, ...] | None = None
+
+    @property
+    def scored(self) -> NDArray[np.integer[Any]]:
+        """``confusions`` with the rows of unknown classes emptied."""
+        if self.known is None:
+            return self.confusions
+        scored = np.zeros_like(self.confusions)
+        scored[:, list(self.known)] = self.confusions[:, list(self.known)]
+        return scored
 
 
 class ContestantScores(Spec):
@@ -93,7 +108,7 @@ class RoleSummary(Spec):
 
 
 class ClassDelta(Spec):
-    """Distilled minus baseline, IoU of one class; None where the images cannot tell."""
+    """Difference in IoU of one class; None where the images cannot tell."""
 
     name: str = Field(validation_alias="class", serialization_alias="class")
     delta: float | None
@@ -102,7 +117,7 @@ class ClassDelta(Spec):
 
 
 class Delta(Spec):
-    """Distilled minus baseline, mean over the seeds, with its confidence interval."""
+    """Distilled minus another student, mean over the seeds, with its confidence interval."""
 
     miou: float
     low: float | None = Field(description="None with a single image")
@@ -122,7 +137,12 @@ class Verdict(Spec):
     classes: tuple[str, ...]
     contestants: tuple[ContestantScores, ...]
     summary: dict[Role, RoleSummary]
-    delta: Delta | None
+    delta: Delta | None = Field(description="Distilled minus baseline")
+    pool_delta: Delta | None = Field(
+        default=None,
+        exclude_if=lambda delta: delta is None,
+        description="Distilled minus distilled without the pool; left out where that was not asked",
+    )
     gap_recovered: float | None
     notes: tuple[str, ...]
 
@@ -146,13 +166,21 @@ def judge(
     """
     _check(measured, classes)
     rows = tuple(_scored(one) for one in measured)
-    seeds = _paired_seeds(measured)
-    delta = _delta(measured, seeds, rng=rng, confidence=confidence, replicates=replicates)
+    seeds = _shared_seeds(measured, *_PAIR)
+    pool_seeds = _shared_seeds(measured, *_POOL_PAIR, *(_PAIR if seeds else ()))
+    delta, pool = (
+        _delta(measured, pair, shared, rng=rng, confidence=confidence, replicates=replicates)
+        for pair, shared in ((_PAIR, seeds), (_POOL_PAIR, pool_seeds))
+    )
     baseline = _mean_of(rows, "baseline", seeds) if delta else None
-    gap = _gap_recovered(rows, delta, baseline) if delta and baseline is not None else None
+    unknown = {one.name: _unknown(one, classes) for one in measured}
+    whole = [row for row in rows if not unknown[row.name]]
+    gap = _gap_recovered(whole, delta, baseline) if delta and baseline is not None else None
     truth = measured[0].confusions.sum(axis=2)
     facts = Facts(
-        entries=tuple(Entry(r.role, r.name, r.seed, r.miou, r.parameters) for r in rows),
+        entries=tuple(
+            Entry(r.role, r.name, r.seed, r.miou, r.parameters, unknown[r.name]) for r in rows
+        ),
         classes=tuple(classes),
         class_images=tuple(int(images) for images in (truth > 0).sum(axis=0)),
         split=split,
@@ -165,6 +193,8 @@ def judge(
         margin=margin,
         confidence=confidence,
         unlabelled_used=unlabelled_used,
+        pool=pool,
+        pool_pairs=len(pool_seeds),
     )
     return Verdict(
         sentence=sentence(facts),
@@ -175,6 +205,7 @@ def judge(
         contestants=rows,
         summary=_summary(rows),
         delta=_shown(delta, facts.classes, confidence, replicates) if delta else None,
+        pool_delta=_shown(pool, facts.classes, confidence, replicates) if pool else None,
         gap_recovered=gap,
         notes=notes(facts),
     )
@@ -193,16 +224,19 @@ def _check(measured: Sequence[Measured], classes: Sequence[str]) -> None:
             )
         if not np.array_equal(one.confusions.sum(axis=2), truth):
             raise ValueError(f"{one.name} and {first.name} were not measured on the same masks")
-    counted = Counter((one.role, one.seed) for one in measured if one.role in _PAIR)
+    students = {*_PAIR, *_POOL_PAIR}
+    counted = Counter((one.role, one.seed) for one in measured if one.role in students)
     if twice := [key for key, times in counted.items() if times > 1]:
         raise ValueError(f"more than one {twice[0][0]} with seed {twice[0][1]}")
 
 
-_PAIR: tuple[Role, Role] = ("baseline", "distilled")
+_Pair = tuple[Role, Role]
+_PAIR: _Pair = ("baseline", "distilled")
+_POOL_PAIR: _Pair = ("distilled_without_pool", "distilled")
 
 
 def _scored(one: Measured) -> ContestantScores:
-    scores = score(one.confusions.sum(axis=0))
+    scores = score(one.scored.sum(axis=0))
     return ContestantScores(
         name=one.name,
         role=one.role,
@@ -220,17 +254,27 @@ def _scored(one: Measured) -> ContestantScores:
     )
 
 
-def _paired_seeds(measured: Sequence[Measured]) -> list[int | None]:
-    """Seeds of which there is a baseline and a distilled student, in the order of the baselines.
+def _unknown(one: Measured, classes: Sequence[str]) -> tuple[str, ...]:
+    known = range(len(classes)) if one.known is None else one.known
+    return tuple(name for index, name in enumerate(classes) if index not in known)
+
+
+def _shared_seeds(measured: Sequence[Measured], first: Role, *others: Role) -> list[int | None]:
+    """Seeds of which there is one of each role, in the order of the first.
 
     Contestants without a seed pair with each other.
     """
-    distilled = {one.seed for one in measured if one.role == "distilled"}
-    return [one.seed for one in measured if one.role == "baseline" and one.seed in distilled]
+    known = [{one.seed for one in measured if one.role == role} for role in others]
+    return [
+        one.seed
+        for one in measured
+        if one.role == first and all(one.seed in seeds for seeds in known)
+    ]
 
 
 def _delta(
     measured: Sequence[Measured],
+    pair: _Pair,
     seeds: Sequence[int | None],
     *,
     rng: np.random.Generator,
@@ -240,8 +284,8 @@ def _delta(
     if not seeds:
         return None
     confusions = {(one.role, one.seed): one.confusions for one in measured}
-    baseline, distilled = (np.stack([confusions[role, seed] for seed in seeds]) for role in _PAIR)
-    return paired_delta(baseline, distilled, rng=rng, confidence=confidence, replicates=replicates)
+    before, after = (np.stack([confusions[role, seed] for seed in seeds]) for role in pair)
+    return paired_delta(before, after, rng=rng, confidence=confidence, replicates=replicates)
 
 
 def _mean_of(rows: Sequence[ContestantScores], role: Role, seeds: Sequence[int | None]) -> float:

@@ -7,7 +7,7 @@ from statistics import fmean, median_low
 from typing import Literal
 
 from kdcore.report.scores import PerClass
-from kdcore.report.verdict import ContestantScores, Latency, Verdict
+from kdcore.report.verdict import ContestantScores, Delta, Latency, Verdict
 from kdcore.report.wording import percent, points
 from kdcore.spec.job import Role
 
@@ -81,7 +81,7 @@ class Tile:
 
 
 def series(verdict: Verdict) -> tuple[Series, ...]:
-    """Best teacher, baseline, distilled, each as the mean over its seeds; else the models."""
+    """Best teacher and the students, each as the mean over its seeds; else the models."""
     rows = verdict.contestants
     teachers = [row for row in rows if row.role == "teacher"]
     shown: list[Series] = []
@@ -91,7 +91,7 @@ def series(verdict: Verdict) -> tuple[Series, ...]:
         shown.append(_series(label, "teacher", [best]))
     for role, label in _STUDENTS.items():
         if group := [row for row in rows if row.role == role]:
-            shown.append(_series(label, role, group))
+            shown.append(_series(label, role.replace("_", "-"), group))
     models = [row for row in rows if row.role == "model"]
     if models and "model" in verdict.summary:
         label = "Model" if len(models) > 1 else models[0].name
@@ -103,17 +103,13 @@ def series(verdict: Verdict) -> tuple[Series, ...]:
 
 
 def effects(verdict: Verdict) -> tuple[Axis, tuple[Effect, ...]] | None:
-    """The mean first, then every class, on one common axis that holds zero."""
-    delta = verdict.delta
-    if delta is None:
-        return None
-    entries: list[_Entry] = [("mIoU", delta.miou, delta.low, delta.high)]
-    entries += [(entry.name, entry.delta, entry.low, entry.high) for entry in delta.per_class]
-    known = [100 * value for entry in entries for value in entry[1:] if value is not None]
-    axis, place = _axis(min(known), max(known))
-    return axis, tuple(
-        _effect(entry, place, is_mean=index == 0) for index, entry in enumerate(entries)
-    )
+    """What distillation changed: the mean, then every class, on a common axis that holds zero."""
+    return None if verdict.delta is None else _effects(verdict.delta)
+
+
+def pool_effects(verdict: Verdict) -> tuple[Axis, tuple[Effect, ...]] | None:
+    """The part of it that is the pool's, in the same form."""
+    return None if verdict.pool_delta is None else _effects(verdict.pool_delta)
 
 
 def costs(verdict: Verdict) -> tuple[Cost, ...]:
@@ -147,17 +143,9 @@ def tiles(verdict: Verdict) -> tuple[Tile, ...]:
     by_style = {one.style: one for one in series(verdict)}
     student, teacher = by_style.get("distilled"), by_style.get("teacher")
     if verdict.delta is not None:
-        delta = verdict.delta
-        tone = _tone(delta.low, delta.high)
-        found.append(
-            Tile(
-                "Gain in mIoU",
-                points(delta.miou, signed=True),
-                "points",
-                f"{100 * delta.confidence:g} % interval {_range(delta.low, delta.high)}",
-                tone,
-            )
-        )
+        found.append(_gain("Gain in mIoU", verdict.delta))
+    if verdict.pool_delta is not None:
+        found.append(_gain("The pool's part", verdict.pool_delta))
     if student is not None and (before := by_style.get("baseline")) is not None:
         found.append(
             Tile(
@@ -191,22 +179,45 @@ def hundredfold(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.1f}"
 
 
+def mean_score(values: PerClass) -> float | None:
+    """Over the classes that have a score; None where none has."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
 def role_name(row: ContestantScores) -> str:
-    return {"baseline": "Baseline", "distilled": "Distilled", "teacher": "Teacher"}.get(
-        row.role, "Model"
+    return _ROLES.get(row.role, "Model")
+
+
+_ROLES: dict[Role, str] = {
+    "teacher": "Teacher",
+    "baseline": "Baseline",
+    "distilled_without_pool": "Distilled, no pool",
+    "distilled": "Distilled",
+}
+_STUDENTS: dict[Role, str] = {
+    "baseline": "Baseline student",
+    "distilled_without_pool": "Distilled, no pool",
+    "distilled": "Distilled student",
+}
+
+
+def _effects(delta: Delta) -> tuple[Axis, tuple[Effect, ...]]:
+    entries: list[_Entry] = [("mIoU", delta.miou, delta.low, delta.high)]
+    entries += [(entry.name, entry.delta, entry.low, entry.high) for entry in delta.per_class]
+    known = [100 * value for entry in entries for value in entry[1:] if value is not None]
+    axis, place = _axis(min(known), max(known))
+    return axis, tuple(
+        _effect(entry, place, is_mean=index == 0) for index, entry in enumerate(entries)
     )
 
 
-_STUDENTS: dict[Role, str] = {"baseline": "Baseline student", "distilled": "Distilled student"}
-
-
 def _series(label: str, style: str, group: Sequence[ContestantScores]) -> Series:
-    per_class = []
-    for values in zip(*(row.iou for row in group), strict=True):
-        known = [value for value in values if value is not None]
-        per_class.append(fmean(known) if known else None)
+    per_class = tuple(
+        mean_score(values) for values in zip(*(row.iou for row in group), strict=True)
+    )
     miou = fmean(row.miou for row in group)
-    return Series(label, style, miou, percent(miou), tuple(per_class))
+    return Series(label, style, miou, percent(miou), per_class)
 
 
 def _effect(
@@ -226,6 +237,12 @@ def _effect(
         high=None if high is None else place(100 * high),
         is_mean=is_mean,
     )
+
+
+def _gain(title: str, delta: Delta) -> Tile:
+    detail = f"{100 * delta.confidence:g} % interval {_range(delta.low, delta.high)}"
+    tone = _tone(delta.low, delta.high)
+    return Tile(title, points(delta.miou, signed=True), "points", detail, tone)
 
 
 def _tone(low: float | None, high: float | None) -> Tone:

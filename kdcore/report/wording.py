@@ -24,6 +24,8 @@ class Entry:
     seed: int | None
     miou: float
     parameters: int
+    unknown: tuple[str, ...] = ()
+    """Classes that the model does not know: its mIoU is over the others."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Facts:
     margin: float
     confidence: float
     unlabelled_used: bool
+    pool: PairedDelta | None
+    """Distilled minus distilled without the pool."""
+    pool_pairs: int
 
     def of(self, role: Role) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.role == role)
@@ -61,21 +66,23 @@ def sentence(facts: Facts) -> str:
     student = f"the same student trained without the {facts.teachers}"
     if facts.answer == "better":
         text = f"Better: the distilled student gains {points(delta.estimate)} mIoU points over"
-        return f"{text} {student} {basis}{_gap(facts)}."
+        return f"{text} {student} {basis}{_gap(facts)}{_pool_part(facts)}."
     if facts.answer == "worse":
         text = f"Worse: the distilled student loses {points(-delta.estimate)} mIoU points against"
-        return f"{text} {student} {basis}."
+        return f"{text} {student} {basis}{_pool_part(facts)}."
     change = points(delta.estimate, signed=True)
     if facts.answer == "no_better":
         text = f"No better: distillation changes the student by {change} mIoU points against"
-        return f"{text} {student} {basis}, within {points(facts.margin)} points of no effect."
+        text = f"{text} {student} {basis}, within {points(facts.margin)} points of no effect"
+        return f"{text}{_pool_part(facts)}."
     text = f"Not enough evidence: the distilled student stands at {change} mIoU points against"
-    return f"{text} {student}, and that may be chance {basis}."
+    return f"{text} {student}, and that may be chance {basis}{_pool_part(facts)}."
 
 
 def notes(facts: Facts) -> tuple[str, ...]:
     """What a reader must know before believing the sentence; most important first."""
-    return (*_notes_on_pairs(facts), *_notes_on_teachers(facts), *_notes_on_classes(facts))
+    found = (*_notes_on_pool(facts), *_notes_on_pairs(facts))
+    return (*found, *_notes_on_teachers(facts), *_notes_on_classes(facts))
 
 
 def points(fraction: float, *, signed: bool = False) -> str:
@@ -104,6 +111,16 @@ def _basis(facts: Facts) -> str:
     return f"{count(facts.pairs, 'seed')}, {count(facts.images, f'{facts.split} image')}"
 
 
+def _pool_part(facts: Facts) -> str:
+    if facts.pool is None:
+        return ""
+    part, seeds = facts.pool.miou, count(facts.pool_pairs, "seed")
+    basis = _interval(facts, part) + (f"; {seeds}" if facts.pool_pairs != facts.pairs else "")
+    what = "of the difference" if facts.delta is not None else "of the distilled student's mIoU"
+    change = points(part.estimate, signed=True)
+    return f"; the images without masks account for {change} points {what} ({basis})"
+
+
 def _gap(facts: Facts) -> str:
     gap = facts.gap_recovered
     best = "best teacher" if len(facts.of("teacher")) > 1 else "teacher"
@@ -119,11 +136,12 @@ def _without_pairs(facts: Facts) -> str:
     measured_on = f"on {count(facts.images, f'{facts.split} image')}"
     if not models:
         parts = " and ".join(
-            f"the {role} reaches {_mean(facts.of(role))}"
-            for role in ("distilled", "baseline", "teacher")
+            f"the {_NAMES.get(role, role)} reaches {_mean(facts.of(role))}"
+            for role in _NAMED_ROLES
             if facts.of(role)
         )
-        return f"No verdict: no pair of equal seed to compare; {parts} {measured_on}."
+        text = f"No verdict: no pair of equal seed to compare; {parts} {measured_on}"
+        return f"{text}{_pool_part(facts)}."
     if len(models) == 1:
         return f"{models[0].name} reaches {percent(models[0].miou)} mIoU {measured_on}."
     if all(model.seed is not None for model in models):
@@ -135,6 +153,10 @@ def _without_pairs(facts: Facts) -> str:
     )
 
 
+_NAMED_ROLES: tuple[Role, ...] = ("distilled", "distilled_without_pool", "baseline", "teacher")
+_NAMES: dict[Role, str] = {"distilled_without_pool": "student distilled without the pool"}
+
+
 def _mean(entries: Sequence[Entry]) -> str:
     mean = percent(sum(entry.miou for entry in entries) / len(entries)) + " mIoU"
     if len(entries) == 1:
@@ -143,14 +165,32 @@ def _mean(entries: Sequence[Entry]) -> str:
     return f"{mean} (mean of {len(entries)}, from {points(lowest)} to {points(highest)})"
 
 
+def _notes_on_pool(facts: Facts) -> Iterator[str]:
+    if facts.unlabelled_used and facts.delta is not None:
+        learned = (
+            "The distilled student also learned from images without masks, which the baseline "
+            "could not use"
+        )
+        if facts.pool is None:
+            yield (
+                f"{learned}: the difference is that of distillation and of those images together."
+            )
+        elif facts.pool_pairs == facts.pairs:
+            rest = facts.delta.miou.estimate - facts.pool.miou.estimate
+            yield (
+                f"{learned}. Distilled without them, the same student stands at "
+                f"{points(rest, signed=True)} mIoU points against the baseline."
+            )
+    if facts.pool is not None:
+        yield (
+            "Without the pool all images of a batch have masks, so that student saw each labelled "
+            "image more often: the pool's part is what its images gave in place of those."
+        )
+
+
 def _notes_on_pairs(facts: Facts) -> Iterator[str]:
     if facts.delta is None:
         return
-    if facts.unlabelled_used:
-        yield (
-            "The distilled student also learned from images without masks, which the baseline "
-            "could not use: the difference is that of distillation and of those images together."
-        )
     if facts.images == 1:
         yield "A single image cannot show how much the result depends on the choice of images."
     if facts.pairs == 1:
@@ -175,6 +215,7 @@ def _notes_on_pairs(facts: Facts) -> Iterator[str]:
             )
         )
     lone = len(facts.of("baseline")) + len(facts.of("distilled")) - 2 * facts.pairs
+    lone += len(facts.of("distilled_without_pool")) - facts.pool_pairs
     if lone:
         yield (
             f"{count(lone, 'run')} without a partner of equal seed "
@@ -185,7 +226,13 @@ def _notes_on_pairs(facts: Facts) -> Iterator[str]:
 
 
 def _notes_on_teachers(facts: Facts) -> Iterator[str]:
-    teachers = facts.of("teacher")
+    for teacher in facts.of("teacher"):
+        if teacher.unknown:
+            yield (
+                f"The teacher {teacher.name} does not know {_listed(teacher.unknown)}: its mIoU is "
+                "over the other classes, and no gap is measured against it."
+            )
+    teachers = [teacher for teacher in facts.of("teacher") if not teacher.unknown]
     if not teachers or facts.baseline_miou is None:
         return
     best = max(teachers, key=lambda teacher: teacher.miou)

@@ -9,16 +9,18 @@ import numpy as np
 import torch
 
 from kdcore.data.samples import Samples, cache_folder
+from kdcore.distill.class_map import with_classes
 from kdcore.errors import Interrupted, PreflightFailed
 from kdcore.files import write_text
 from kdcore.models.measure import flops, latency, parameters
-from kdcore.models.store import WEIGHTS, load_model
+from kdcore.models.store import WEIGHTS, ModelCard, load_model
 from kdcore.report.palette import palette
 from kdcore.report.render import Figure, to_html, to_markdown
 from kdcore.report.scores import mean_iou
 from kdcore.report.verdict import Measured, judge
 from kdcore.run.events import EventLog, now
 from kdcore.run.pictures import Entry, draw
+from kdcore.spec.class_map import ClassesDiffer, Sources, known_classes, map_classes
 from kdcore.spec.dataset import DatasetManifest
 from kdcore.spec.events import ImageWritten, Metric, Progress
 from kdcore.spec.job import CompareJob, Contestant
@@ -57,7 +59,7 @@ def run_compare(
         entries.append(
             _measure(run, job, contestant, manifest, samples, device=device, between=between)
         )
-        miou = mean_iou(entries[-1].measured.confusions.sum(0))
+        miou = mean_iou(entries[-1].measured.scored.sum(0))
         log.add(Metric(at=now(), step=0, values={f"{split}/miou/{contestant.name}": miou}))
     _progress(log, "reporting", len(entries), len(entries))
     verdict = judge(
@@ -93,15 +95,8 @@ def _measure(
 ) -> Entry:
     folder = run / contestant.path
     model, card = load_model(folder, field=f"contestants.{contestant.name}")
-    has, wanted = ([c.name for c in of.classes] for of in (card, manifest))
-    if has != wanted:
-        raise PreflightFailed(
-            f"{contestant.name} knows the classes {', '.join(has)}; "
-            f"the dataset has {', '.join(wanted)}",
-            field="models",
-            remedy="compare models that were trained on these classes in this order",
-        )
-    model.to(device)
+    sources = _sources(contestant, card, manifest)
+    model = with_classes(model, sources).to(device)
     size = job.latency.size or card.size
     measured = Measured(
         role=contestant.role,
@@ -112,8 +107,23 @@ def _measure(
         size_bytes=(folder / WEIGHTS).stat().st_size,
         flops=flops(model, size),
         latency=latency(model, job.latency, size, between=between),
+        known=known_classes(sources),
     )
     return Entry(contestant, model, measured)
+
+
+def _sources(contestant: Contestant, card: ModelCard, manifest: DatasetManifest) -> Sources:
+    has, wanted = ([entry.name for entry in of.classes] for of in (card, manifest))
+    try:
+        return map_classes(has, wanted, contestant.classes)
+    except ClassesDiffer as error:
+        raise PreflightFailed(
+            f"{contestant.name}: {error.message}",
+            field="models" if contestant.role == "model" else f"{contestant.role}s",
+            remedy=error.remedy
+            if contestant.role == "teacher"
+            else "compare models that were trained on these classes",
+        ) from error
 
 
 def _save(run: Path, figures: list[Figure], log: EventLog) -> list[str]:

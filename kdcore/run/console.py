@@ -1,18 +1,27 @@
 """`kd run recipe.yaml` in a terminal: one bar a job, then the verdict."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from kdcore.report.terminal import to_table
+from kdcore.report.terminal import to_tables
 from kdcore.report.verdict import Verdict
+from kdcore.run.forms import Form
 from kdcore.run.recipe import run_recipe
 from kdcore.spec import events
 from kdcore.spec.plan import PlannedJob
 
 
-def run_recipe_with_progress(recipe: Path, out: Path) -> None:
+def run_recipe_with_progress(
+    recipe: Path,
+    out: Path,
+    *,
+    form: Form | None = None,
+    data: Path | None = None,
+    settings: Sequence[str] = (),
+) -> None:
     """Run a recipe, show its bars, print its verdict and where the report is. Raises: KdError."""
     console = Console()
     columns = (
@@ -25,9 +34,9 @@ def run_recipe_with_progress(recipe: Path, out: Path) -> None:
     )
     with Progress(*columns, console=console) as progress:
         bars = _Bars(progress)
-        report = run_recipe(recipe, out, told=bars.tell)
+        report = run_recipe(recipe, out, told=bars.tell, form=form, data=data, settings=settings)
     verdict = Verdict.model_validate_json((report / "verdict.json").read_bytes())
-    console.print(to_table(verdict))
+    console.print(to_tables(verdict))
     console.print(f"[bold]{verdict.sentence}[/bold]")
     for note in verdict.notes:
         console.print(f"  {note}")

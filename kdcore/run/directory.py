@@ -23,7 +23,7 @@ from kdcore.spec.rundir import DATASET_MANIFEST, EVENTS, OUTCOME, SPEC
 
 
 def run_directory(run: Path, *, listener: Listener | None = None) -> Outcome:
-    """Do what ``run/spec.json`` says and write ``run/outcome.json``, whatever happens.
+    """Do what ``run/spec.json`` says and write ``run/outcome.json``, if the disk has room for it.
 
     A finished directory is not run again. An unfinished one goes on from its last checkpoint.
     """
@@ -48,7 +48,11 @@ def run_directory(run: Path, *, listener: Listener | None = None) -> Outcome:
         # On a full disk the last line cannot be flushed; how the run ended matters more.
         with contextlib.suppress(OSError):
             log.close()
-    write_text(run / OUTCOME, outcome.model_dump_json(indent=2))
+    try:
+        write_text(run / OUTCOME, outcome.model_dump_json(indent=2))
+    except DiskFull as error:
+        # Not even room for this file: the exit status and the full disk have to say it.
+        return Outcome(status="failed", failure=error.failure())
     return outcome
 
 

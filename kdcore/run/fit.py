@@ -8,6 +8,7 @@ import torch
 from kdcore import __version__
 from kdcore.data.samples import Samples, cache_folder
 from kdcore.distill.objective import Objective
+from kdcore.distill.replay import open_replay
 from kdcore.distill.teachers import load_teachers
 from kdcore.errors import Interrupted
 from kdcore.models.network import build_model
@@ -17,8 +18,16 @@ from kdcore.run.events import EventLog
 from kdcore.run.watching import RunWatcher, score_values
 from kdcore.spec.dataset import DatasetManifest
 from kdcore.spec.job import FitJob
+from kdcore.spec.model import ModelSpec
 from kdcore.spec.outcome import Outcome
-from kdcore.spec.rundir import DATASET, MODEL, MODEL_CARD, MODEL_WEIGHTS
+from kdcore.spec.rundir import (
+    CACHE,
+    DATASET,
+    MODEL,
+    MODEL_CARD,
+    MODEL_INPUTS,
+    MODEL_WEIGHTS,
+)
 from kdcore.train.evaluate import evaluate
 from kdcore.train.trainer import Trainer
 
@@ -49,7 +58,6 @@ def run_fit(
     train, val = (
         Samples(root, manifest, manifest.splits[name], cache=cache) for name in ("train", "val")
     )
-    preflight.check_pool(job, manifest)
     pool = Samples(root, manifest, manifest.unlabelled, cache=cache) if job.unlabelled else None
     for samples in (train, val, pool):
         if samples is not None:
@@ -57,20 +65,26 @@ def run_fit(
 
     # Baseline and distilled student of one seed start from the same weights: nothing random before.
     torch.manual_seed(job.seed)
-    model = build_model(job.model, len(manifest.classes)).to(device)
-    teachers = load_teachers(run, job.teachers, device=device)
+    model = build_model(_placed(job.model, run), len(manifest.classes)).to(device)
+    teachers = load_teachers(run, job.teachers, manifest.classes, device=device)
     watcher.stage("preflight")
-    preflight.check_space(run, model)
-    preflight.check_teachers(teachers, manifest)
-    preflight.check_teacher_quality(job, teachers, val, device=device, between=between)
     torch.manual_seed(job.seed)
     objective = Objective(
         job.objective, model, teachers,
         ensemble_spec=job.ensemble,
         steps=job.train.steps,
         class_pixels=manifest.statistics["train"].class_pixels,
+        replay=open_replay(run, job, manifest, cache=cache or run / CACHE, warned=watcher.warned),
+        min_confidence=job.unlabelled.min_confidence if job.unlabelled else None,
     ).to(device)  # fmt: skip
-    preflight.check_first_batch(job, model, objective, train, pool, device=device)
+    preflight.check(
+        preflight.Parts(
+            run, job, manifest, model, objective, teachers, train, val, pool, device=device
+        ),
+        warn=watcher.warned,
+        tell=watcher.found,
+        between=between,
+    )
 
     trainer = Trainer(
         model, objective, job.train, run=run, seed=job.seed, device=device, watcher=watcher
@@ -98,6 +112,13 @@ def run_fit(
         metrics=metrics,
         files=(MODEL_WEIGHTS, MODEL_CARD),
     )
+
+
+def _placed(model: ModelSpec, run: Path) -> ModelSpec:
+    """Weights that are an input of the job lie in its run directory."""
+    if model.weights is None or not model.weights.startswith(f"{MODEL_INPUTS}/"):
+        return model
+    return model.model_copy(update={"weights": str(run / model.weights)})
 
 
 def _workers(device: torch.device) -> int:

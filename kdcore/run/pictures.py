@@ -15,10 +15,15 @@ from kdcore.report.render import Figure
 from kdcore.report.scores import mean_iou
 from kdcore.report.verdict import Measured
 from kdcore.spec.dataset import DatasetManifest
-from kdcore.spec.job import Contestant
+from kdcore.spec.job import Contestant, Role
 from kdcore.train.evaluate import predict
 
 PANELS_MAX = 6
+_STUDENTS: dict[Role, str] = {
+    "baseline": "baseline",
+    "distilled": "distilled",
+    "distilled_without_pool": "distilled, no pool",
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ def draw(
     *,
     device: torch.device,
 ) -> list[Figure]:
-    """Strips "image | truth | teacher | baseline | distilled" of the images where it matters most."""
+    """Strips "image | truth | teacher | students" of the images where it matters most."""
     shown = _panels(entries)
     colours = palette(manifest.classes)
     before, after = _of_role(entries, "baseline"), _of_role(entries, "distilled")
@@ -50,8 +55,9 @@ def draw(
             for title, entry in shown.items()
         }
         scores = {
-            title: mean_iou(entry.measured.confusions[chosen.index])
+            title: mean_iou(entry.measured.scored[chosen.index])
             for title, entry in shown.items()
+            if entry.measured.scored[chosen.index].any()
         }
         strip = overlay_row(
             image_CHW.permute(1, 2, 0).numpy(), mask_HW.numpy(), predictions, colours, scores=scores
@@ -62,15 +68,17 @@ def draw(
 
 
 def _panels(entries: Sequence[Entry]) -> dict[str, Entry]:
-    """Title to model: all teachers and plain models, and of the students the first seed's pair."""
+    """Title to model: all teachers and plain models, and of the students the first seed's."""
     shown: dict[str, Entry] = {}
     for entry in entries:
         role = entry.contestant.role
-        if len(_of_role(entries, role)) == 1 or role in ("baseline", "distilled"):
-            shown.setdefault(role, entry)
+        if role in _STUDENTS:
+            shown.setdefault(_STUDENTS[role], entry)
+        elif len(_of_role(entries, role)) == 1:
+            shown[role] = entry
         else:
             shown[entry.contestant.name] = entry
-    others = [title for title in shown if title not in ("baseline", "distilled")]
+    others = [title for title in shown if title not in _STUDENTS.values()]
     surplus = others[PANELS_MAX - (len(shown) - len(others)) :]
     return {title: entry for title, entry in shown.items() if title not in surplus}
 

@@ -1,6 +1,6 @@
 """A whole experiment without any service: plan, run job after job, leave the verdict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from kdcore.errors import KdError, SpecError
 from kdcore.files import sha256_of, write_text
 from kdcore.models.store import CARD, read_card
 from kdcore.run.directory import run_directory
+from kdcore.run.forms import Form, form_of
+from kdcore.run.settings import with_settings
 from kdcore.spec.base import digest
 from kdcore.spec.dataset import DatasetManifest, DatasetSource
 from kdcore.spec.events import Event
 from kdcore.spec.experiment import Experiment, experiment_adapter
 from kdcore.spec.outcome import Outcome
-from kdcore.spec.plan import FromJob, PlannedJob, plan
+from kdcore.spec.plan import FromJob, Input, PlannedJob, plan
 from kdcore.spec.pointers import dotted, locate
 from kdcore.spec.rundir import DATASET, DATASET_MANIFEST, MODEL, SPEC
 
@@ -27,12 +29,20 @@ CONVERTED = "dataset"
 Told = Callable[[PlannedJob, Event], None]
 
 
-def read_recipe(path: Path) -> tuple[Experiment, DatasetSource]:
+def read_recipe(
+    path: Path,
+    *,
+    form: Form | None = None,
+    data: Path | None = None,
+    settings: Sequence[str] = (),
+) -> tuple[Experiment, DatasetSource]:
     """A recipe: an experiment whose ``dataset`` is a `DatasetSource` or the path of one's file.
 
-    Relative paths start at the recipe's folder. Raises: SpecError, one line a problem.
+    ``form``: a smaller one (`kdcore.run.forms`). ``settings``: `path=value`
+    (`kdcore.run.settings`). ``data`` stands for the dataset's root. Relative
+    paths in it start at the recipe's folder. Raises: SpecError, one line a problem.
     """
-    document = _read_yaml(path)
+    document = with_settings(form_of(_read_yaml(path), form), settings)
     source = document.get("dataset")
     folder = path.parent
     if isinstance(source, str):
@@ -42,7 +52,8 @@ def read_recipe(path: Path) -> tuple[Experiment, DatasetSource]:
         raise SpecError(
             "dataset: a mapping, or the path of a file with one, is expected", field="dataset"
         )
-    source = {**source, "root": str(folder / str(source.get("root", "")))}
+    root = folder / str(source.get("root", "")) if data is None else data.absolute()
+    source = {**source, "root": str(root)}
     try:
         dataset = DatasetSource.model_validate(source)
     except ValidationError as error:
@@ -54,24 +65,49 @@ def read_recipe(path: Path) -> tuple[Experiment, DatasetSource]:
         raise _spec_error(path.name, error, document) from error
 
 
-def run_recipe(path: Path, out: Path, *, told: Told) -> Path:
+def run_recipe(
+    path: Path,
+    out: Path,
+    *,
+    told: Told,
+    form: Form | None = None,
+    data: Path | None = None,
+    settings: Sequence[str] = (),
+) -> Path:
     """Run the experiment of a recipe; finished jobs of an earlier call are not run again.
 
     Leaves ``out/jobs/{key}/`` (run directories) and, for a layout that is no plain image files,
     ``out/dataset/`` (the converted ones); returns the folder of the verdict's report.
     Raises: KdError.
     """
-    experiment, source = read_recipe(path)
+    experiment, source = read_recipe(path, form=form, data=data, settings=settings)
+    _check_root(source)
     converted = out / CONVERTED
     manifest = scan(source, converted=converted)
     root = files_root(source, converted)
     folder = path.parent
-    planned = plan(experiment, manifest.fingerprint(), lambda ref: _model_digest(folder / ref))
+    planned = plan(experiment, manifest.fingerprint(), lambda ref: model_digest(folder / ref))
+
+    def model_of(origin: Input) -> Path:
+        if isinstance(origin, FromJob):
+            return out / "jobs" / origin.key / MODEL
+        return folder / origin.ref
+
     for job in planned:
-        run = _lay_out(out, job, manifest, root, folder)
+        run = out / "jobs" / job.key
+        lay_out(run, job, manifest, root, model_of=model_of)
         outcome = run_directory(run, listener=partial(told, job))
         _raise_unless_succeeded(job, outcome)
     return out / "jobs" / planned[-1].key / "report"
+
+
+def _check_root(source: DatasetSource) -> None:
+    if not Path(source.root).is_dir():
+        raise SpecError(
+            f"the dataset {source.name} is not here: {source.root} is no folder",
+            field="dataset.root",
+            remedy="name its folder: kd run RECIPE --data FOLDER",
+        )
 
 
 def _spec_error(name: str, error: ValidationError, document: dict[str, Any]) -> SpecError:
@@ -81,11 +117,18 @@ def _spec_error(name: str, error: ValidationError, document: dict[str, Any]) -> 
     return SpecError(f"{name}: " + "\n".join(lines), field=dotted(located[0].path))
 
 
-def _lay_out(
-    out: Path, job: PlannedJob, manifest: DatasetManifest, root: Path, folder: Path
-) -> Path:
-    """The run directory of a job; one that another spec left behind under this key is refused."""
-    run = out / "jobs" / job.key
+def lay_out(
+    run: Path,
+    job: PlannedJob,
+    manifest: DatasetManifest,
+    root: Path,
+    *,
+    model_of: Callable[[Input], Path],
+) -> None:
+    """Make the run directory of ``job``, with links to its data below ``root`` and to its models.
+
+    Raises: SpecError, when it is there already and was made from another spec.
+    """
     spec = job.job.model_dump_json(by_alias=True, indent=2)
     if (run / SPEC).exists() and (run / SPEC).read_text() != spec:
         raise SpecError(
@@ -95,15 +138,9 @@ def _lay_out(
     for entry in manifest.files():
         _link(root / entry.path, run / DATASET / entry.path)
     for path, origin in job.inputs.items():
-        made = (
-            out / "jobs" / origin.key / MODEL
-            if isinstance(origin, FromJob)
-            else folder / origin.ref
-        )
-        _link(made, run / path)
+        _link(model_of(origin), run / path)
     for name, text in ((DATASET_MANIFEST, manifest.model_dump_json()), (SPEC, spec)):
         write_text(run / name, text)
-    return run
 
 
 def _link(target: Path, link: Path) -> None:
@@ -112,7 +149,8 @@ def _link(target: Path, link: Path) -> None:
         link.symlink_to(target.absolute())
 
 
-def _model_digest(folder: Path) -> str:
+def model_digest(folder: Path) -> str:
+    """sha256 over the files of a model folder. Raises: SpecError, when it is none."""
     read_card(folder)
     names = ("model.safetensors", CARD)
     return digest({name: sha256_of(folder / name) for name in names})

@@ -1,7 +1,7 @@
 """What a training tells becomes events of its run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from kdcore.report.scores import score
@@ -58,6 +58,10 @@ class RunWatcher:
     def trained(self, step: int, values: dict[str, float]) -> None:
         prefixed = {f"train/{name}": value for name, value in values.items()}
         self._log.add(Metric(at=now(), step=step, values=prefixed))
+
+    def found(self, values: Mapping[str, float]) -> None:
+        """What the preflight has measured."""
+        self._log.add(Metric(at=now(), step=0, values=dict(values)))
 
     def evaluated(self, step: int, confusions: Confusions) -> None:
         values = score_values(confusions, self._classes, prefix="val")

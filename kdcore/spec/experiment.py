@@ -5,8 +5,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, TypeAdapter, model_validator
 
 from kdcore.spec.base import Name, Spec
+from kdcore.spec.class_map import ClassNames
 from kdcore.spec.model import ModelSpec
 from kdcore.spec.objective import CrossEntropy, Ensemble, LabelTerms, Term, Terms
+from kdcore.spec.teacher_cache import TeacherCache, check_replayable
 from kdcore.spec.train import Size, TrainSpec
 
 DatasetRef = Annotated[
@@ -38,11 +40,21 @@ class TeacherSpec(Spec):
     train: TeacherTraining | None = None
     model: ModelRef | None = None
     weight: Annotated[float, Field(gt=0)] = Field(default=1.0, description="Share in the ensemble")
+    classes: ClassNames | None = Field(
+        default=None,
+        description=(
+            "Class of the dataset -> the teacher's class, several that make it up, or null where it "
+            "knows none. Unlisted classes have the same name; the teacher's further ones are left "
+            "out. Without this field both must have the same names"
+        ),
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.train is None) == (self.model is None):
             raise ValueError("a teacher has either `train` or `model`")
+        if self.train is not None and self.classes is not None:
+            raise ValueError("classes: a teacher trained here knows the dataset's classes")
         return self
 
 
@@ -50,10 +62,26 @@ class StudentSpec(Spec):
     model: ModelSpec
 
 
-class Unlabelled(Spec):
-    """Use the dataset's pool of images without masks in the distillation batches."""
+class PoolUse(Spec):
+    """How the dataset's pool of images without masks enters the batches of a training."""
 
     share: Annotated[float, Field(gt=0, lt=1)] = Field(description="Share of each batch")
+    min_confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="Leave out the pool's pixels where the teachers' highest probability is lower",
+    )
+
+
+class Unlabelled(PoolUse):
+    """Use the dataset's pool of images without masks in the distillation batches."""
+
+    compare_without: bool = Field(
+        default=False, description="Also distil without the pool, and tell its part of the gain"
+    )
+
+    def use(self) -> PoolUse:
+        """What a training needs to know of it: who compares it with what is not its business."""
+        return PoolUse(share=self.share, min_confidence=self.min_confidence)
 
 
 class Baseline(Spec):
@@ -67,6 +95,10 @@ class Preflight(Spec):
 
     min_teacher_miou: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0, description="Refuse a teacher below this val mIoU"
+    )
+    max_ignored: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0,
+        description="Refuse a train split with a greater share of ignored pixels, or with no other",
     )
 
 
@@ -116,9 +148,11 @@ class DistillationExperiment(_Experiment):
         default=True, description="The same student, budget and seeds without teachers"
     )
     preflight: Preflight = Preflight()
+    teacher_cache: TeacherCache | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        check_replayable(self.teacher_cache, self.train, self.objective)
         names = [teacher.name for teacher in self.teachers]
         if len(set(names)) != len(names):
             raise ValueError("teachers: names must be unique")

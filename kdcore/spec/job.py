@@ -8,19 +8,23 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from kdcore.spec.base import Name, Sha256, Spec
-from kdcore.spec.experiment import LatencySpec, Preflight, Unlabelled
+from kdcore.spec.class_map import ClassNames
+from kdcore.spec.experiment import LatencySpec, PoolUse, Preflight
 from kdcore.spec.layouts import RelativePath
 from kdcore.spec.model import ModelSpec
 from kdcore.spec.objective import Ensemble, Term
+from kdcore.spec.teacher_cache import TeacherCache, check_replayable
 from kdcore.spec.train import TrainSpec
 
-Role = Literal["teacher", "baseline", "distilled", "model"]
+Role = Literal["teacher", "baseline", "distilled_without_pool", "distilled", "model"]
+"""``distilled_without_pool``: distilled on labelled images alone, beside students that saw the pool."""
 
 
 class TeacherInput(Spec):
     name: Name
     path: RelativePath = Field(description="Model folder below the run directory")
     weight: Annotated[float, Field(gt=0)] = 1.0
+    classes: ClassNames | None = None
 
 
 class FitJob(Spec):
@@ -34,13 +38,15 @@ class FitJob(Spec):
     seed: int
     teachers: tuple[TeacherInput, ...] = ()
     ensemble: Ensemble = Ensemble()
-    unlabelled: Unlabelled | None = None
+    unlabelled: PoolUse | None = None
     preflight: Preflight = Preflight()
+    teacher_cache: TeacherCache | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if any(term.needs_teacher for term in self.objective) and not self.teachers:
             raise ValueError("teachers: the objective needs at least one")
+        check_replayable(self.teacher_cache, self.train, self.objective)
         return self
 
 
@@ -51,6 +57,8 @@ class Contestant(Spec):
     name: str
     seed: int | None = None
     path: RelativePath
+    classes: ClassNames | None = None
+    """As of `TeacherSpec`: how a teacher's classes mean those of the dataset."""
 
 
 class CompareJob(Spec):

@@ -15,6 +15,9 @@ Arch = Literal[
 ]  # fmt: skip
 
 
+MODEL_SCHEME = "models:/"
+
+
 class ModelSpec(Spec):
     """An architecture of segmentation-models-pytorch, transformers, torchvision, or of our own.
 
@@ -34,12 +37,16 @@ class ModelSpec(Spec):
             "None: random; `imagenet`: the library's download; else a file (safetensors, or a state "
             "dict of torch.save) of the encoder's weights or of the whole network's. Of a network "
             "with other classes the encoder alone is taken. For networks of transformers also a "
-            "folder made by `save_pretrained`"
+            "folder made by `save_pretrained`. In a service, instead of files: `models:/name/3`"
         ),
     )
     options: dict[str, int | float | bool | str | tuple[int, ...] | None] = Field(
         default={}, description="Further arguments of the architecture, such as decoder_channels"
     )
+
+    @property
+    def starts_from_model(self) -> bool:
+        return self.weights is not None and self.weights.startswith(MODEL_SCHEME)
 
     @field_validator("options")
     @classmethod

@@ -7,9 +7,11 @@ equal work, in whatever experiment they stand.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from kdcore import __version__
 from kdcore.spec.base import digest
+from kdcore.spec.class_map import ClassNames
 from kdcore.spec.experiment import (
     DistillationExperiment,
     EvaluationExperiment,
@@ -18,7 +20,7 @@ from kdcore.spec.experiment import (
     TrainingExperiment,
 )
 from kdcore.spec.job import CompareJob, Contestant, FitJob, Job, Role, TeacherInput
-from kdcore.spec.rundir import MODEL_INPUTS
+from kdcore.spec.rundir import MODEL_INPUTS, MODEL_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,15 @@ class _Planner:
     def add_distillation(self, experiment: DistillationExperiment) -> None:
         teachers = {teacher.name: self._teacher(teacher) for teacher in experiment.teachers}
         contestants = [
-            _contestant("teacher", name, None, source) for name, source in teachers.items()
+            _contestant("teacher", teacher.name, None, teachers[teacher.name], teacher.classes)
+            for teacher in experiment.teachers
         ]
         inputs = tuple(
             TeacherInput(
                 name=teacher.name,
                 path=f"{MODEL_INPUTS}/teacher-{teacher.name}",
                 weight=teacher.weight,
+                classes=teacher.classes,
             )
             for teacher in experiment.teachers
         )
@@ -123,12 +127,19 @@ class _Planner:
                     "objective": experiment.objective,
                     "teachers": inputs,
                     "ensemble": experiment.ensemble,
-                    "unlabelled": experiment.unlabelled,
+                    "unlabelled": experiment.unlabelled and experiment.unlabelled.use(),
                     "preflight": experiment.preflight,
+                    "teacher_cache": experiment.teacher_cache,
                 }
             )
             source = self._add(f"distilled-{seed}", "distilled", distilled, sources)
             contestants.append(_contestant("distilled", f"distilled-{seed}", seed, source))
+            if experiment.unlabelled is not None and experiment.unlabelled.compare_without:
+                # Equal to the student of the same experiment without `unlabelled`, digest included.
+                alone = distilled.model_copy(update={"unlabelled": None})
+                key = f"distilled-without-pool-{seed}"
+                source = self._add(key, "distilled_without_pool", alone, sources)
+                contestants.append(_contestant("distilled_without_pool", key, seed, source))
         self._add_comparison(contestants, experiment, experiment.unlabelled is not None)
 
     def add_evaluation(self, experiment: EvaluationExperiment) -> None:
@@ -177,6 +188,9 @@ class _Planner:
         self._add("verdict", None, job, inputs)
 
     def _add(self, key: str, role: Role | None, job: Job, inputs: dict[str, Input]) -> FromJob:
+        if isinstance(job, FitJob) and job.model.starts_from_model:
+            job, start = self._starting(job)
+            inputs = {**inputs, **start}
         sources = {
             path: self.jobs[source.key].digest if isinstance(source, FromJob) else source.digest
             for path, source in inputs.items()
@@ -185,7 +199,16 @@ class _Planner:
         self.jobs[key] = PlannedJob(key, role, job, inputs, identity)
         return FromJob(key)
 
+    def _starting(self, job: FitJob) -> tuple[FitJob, dict[str, Input]]:
+        """``job`` with the weights that it starts from as one of its inputs."""
+        ref, folder = str(job.model.weights), f"{MODEL_INPUTS}/start"
+        weights = f"{folder}/{PurePosixPath(MODEL_WEIGHTS).name}"
+        model = job.model.model_copy(update={"weights": weights})
+        return job.model_copy(update={"model": model}), {folder: self._stored(ref)}
 
-def _contestant(role: Role, name: str, seed: int | None, source: Input) -> tuple[Contestant, Input]:
+
+def _contestant(
+    role: Role, name: str, seed: int | None, source: Input, classes: ClassNames | None = None
+) -> tuple[Contestant, Input]:
     path = f"{MODEL_INPUTS}/{name if role != 'teacher' else f'teacher-{name}'}"
-    return Contestant(role=role, name=name, seed=seed, path=path), source
+    return Contestant(role=role, name=name, seed=seed, path=path, classes=classes), source

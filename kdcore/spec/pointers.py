@@ -16,7 +16,7 @@ Path = tuple[str | int, ...]
 _NAMES_A_KEY: Final = frozenset({"missing", "extra_forbidden"})
 """Errors whose location ends in a key for certain, be it absent from the document."""
 _TAG_ERRORS: Final = frozenset({"union_tag_invalid", "union_tag_not_found"})
-_FIELD_PREFIX: Final = re.compile(r"^([a-z_]+): (.+)$", re.DOTALL)
+_FIELD_PREFIX: Final = re.compile(r"^([a-z_]+(?:\.[a-z0-9_]+)*): (.+)$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,12 @@ def _locate(error: Mapping[str, Any], document: Any) -> Located:
         message = message.removeprefix("Value error, ")
         prefixed = _FIELD_PREFIX.match(message)
         if prefixed is not None:
-            path, message = (*path, prefixed[1]), prefixed[2]
+            path, message = (*path, *_parts(prefixed[1])), prefixed[2]
     return Located(path, kind, message, error.get("input"), branches, error.get("ctx"))
+
+
+def _parts(dotted_path: str) -> Path:
+    return tuple(int(part) if part.isdigit() else part for part in dotted_path.split("."))
 
 
 def _walk(location: Path, document: Any, *, last_is_key: bool) -> tuple[Path, frozenset[Path]]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from kdcore.spec.base import Spec
-from kdcore.spec.objective import Positive
+from kdcore.spec.ramp import Fraction, Positive
 
 Side = Annotated[int, Field(ge=16, le=8192)]
 Size = tuple[Side, Side]
@@ -36,13 +36,35 @@ class Sgd(Spec):
 Optimizer = Annotated[AdamW | Sgd, Field(discriminator="kind")]
 
 
+class WarmupStableCosine(Spec):
+    """The rate goes up in a line, stays, and comes down along a cosine; shares of all steps.
+
+    The defaults are those of the IDD system: a tenth of the rate, all of it, a tenth again.
+    """
+
+    kind: Literal["warmup_stable_cosine"] = "warmup_stable_cosine"
+    start: Fraction = Field(default=0.1, description="Factor on the rate at the first step")
+    warmup: Fraction = Field(default=0.16, description="Share of the steps on the way up")
+    stable: Fraction = Field(default=0.06, description="Share of the steps at the full rate")
+    end: Fraction = Field(default=0.1, description="Factor on the rate at the last step")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.warmup + self.stable >= 1:
+            raise ValueError("stable: warmup and stable leave no steps for the cosine")
+        return self
+
+
 class Augment(Spec):
-    """Random resize, crop (padded with the ignore value), flips, quarter turns and colour jitter."""
+    """Random resize, crop, rotation (both padded with the ignore value), flips and colour jitter."""
 
     scale: tuple[Positive, Positive] = Field(default=(0.75, 1.5), description="Range of the resize")
     horizontal_flip: bool = True
     vertical_flip: bool = Field(default=False, description="Not for scenes with a sky")
     quarter_turns: bool = Field(default=False, description="Not for scenes with a sky")
+    rotate: Annotated[float, Field(ge=0, le=180)] = Field(
+        default=0.0, description="Degrees at most, to either side"
+    )
     jitter: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.2, description="Brightness, contrast and saturation"
     )
@@ -68,7 +90,7 @@ class TrainSpec(Spec):
     head_lr_factor: Positive = Field(
         default=1.0, description="Learning rate of what is not encoder"
     )
-    schedule: Literal["poly", "cosine", "constant"] = Field(
+    schedule: Literal["poly", "cosine", "constant"] | WarmupStableCosine = Field(
         default="poly", description="poly is (1 - t)^0.9"
     )
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -81,6 +103,13 @@ class TrainSpec(Spec):
         description="Decay of the averaged weights; both are evaluated, the better is kept",
     )
     augment: Augment = Augment()
+    views: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        default=None,
+        description="Views of each image, which come again in turn; default: a fresh one each time",
+    )
+    view_seed: Literal["run"] | Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+        default=0, description="What draws the `views`: one number for all seeds, or each its own"
+    )
     evaluate_every: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto", description="steps; auto: ten times in a training"
     )
@@ -93,6 +122,8 @@ class TrainSpec(Spec):
     def _check(self) -> Self:
         if self.warmup_steps >= self.steps:
             raise ValueError("warmup_steps: must be below steps")
+        if self.warmup_steps and isinstance(self.schedule, WarmupStableCosine):
+            raise ValueError("warmup_steps: the schedule has a warm-up of its own; leave it out")
         return self
 
     def resolved(self) -> "TrainSpec":

@@ -27,7 +27,7 @@ def save_checkpoint(run: Path, step: int, state: dict[str, Any]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     # A manifest of an earlier writing of this step must not vouch for the new content.
     (folder / CHECKPOINT_MANIFEST).unlink(missing_ok=True)
-    write_atomically(folder / _STATE, lambda path: torch.save(state, path))
+    write_atomically(folder / _STATE, lambda path: _save(state, path))
     manifest = {
         "step": step,
         "files": {
@@ -55,6 +55,12 @@ def load_checkpoint(run: Path, *, device: torch.device) -> dict[str, Any] | None
         _log.warning("checkpoint %s removed: %s", folder.name, problem)
         shutil.rmtree(folder, ignore_errors=True)  # lest it count among those to keep
     return None
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    # Given a path, torch says of a full disk no more than "unexpected pos".
+    with path.open("wb") as file:
+        torch.save(state, file)
 
 
 def _newest_first(run: Path) -> Iterator[Path]:

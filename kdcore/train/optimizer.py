@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kdcore.models.network import SegmentationModel
-from kdcore.spec.train import AdamW, TrainSpec
+from kdcore.spec.train import AdamW, TrainSpec, WarmupStableCosine
 
 POLY_POWER = 0.9
 
@@ -41,7 +41,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, spec: TrainSpec, step: i
 
 
 def learning_rate_factor(spec: TrainSpec, step: int) -> float:
-    """Linear warm-up, then poly (1 - t)^0.9, cosine or constant; t runs from 0 to 1 after warm-up."""
+    """Linear warm-up, then poly (1 - t)^0.9, cosine or constant; t runs from 0 to 1 after warm-up.
+
+    `WarmupStableCosine` has its own warm-up; its last step has the end's rate.
+    """
+    if isinstance(spec.schedule, WarmupStableCosine):
+        return _warmup_stable_cosine(spec.schedule, step / max(1, spec.steps - 1))
     if step < spec.warmup_steps:
         return (step + 1) / spec.warmup_steps
     done = (step - spec.warmup_steps) / (spec.steps - spec.warmup_steps)
@@ -52,3 +57,11 @@ def learning_rate_factor(spec: TrainSpec, step: int) -> float:
             return (1 + math.cos(math.pi * done)) / 2
         case "constant":
             return 1.0
+
+
+def _warmup_stable_cosine(schedule: WarmupStableCosine, done: float) -> float:
+    """``done``: share of the training, 0 to 1."""
+    if done < schedule.warmup:
+        return schedule.start + (1 - schedule.start) * done / schedule.warmup
+    falling = (done - schedule.warmup - schedule.stable) / (1 - schedule.warmup - schedule.stable)
+    return schedule.end + (1 - schedule.end) * (1 + math.cos(math.pi * max(0.0, falling))) / 2

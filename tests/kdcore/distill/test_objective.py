@@ -10,36 +10,11 @@ from kdcore.data.batches import Batch
 from kdcore.distill.objective import Objective
 from kdcore.distill.teachers import Teacher
 from kdcore.errors import SpecError
-from kdcore.models.network import SegmentationModel, build_model
-from kdcore.models.store import ModelCard
-from kdcore.spec.dataset import ClassEntry
-from kdcore.spec.model import ModelSpec
+from kdcore.models.network import SegmentationModel
 from kdcore.spec.objective import Ensemble, Term
-from tests.shapes import STUDENT
 
 TERM: TypeAdapter[Term] = TypeAdapter(Term)
 KINDS = [model.model_fields["kind"].default for model in get_args(get_args(Term)[0])]
-ENTRIES = tuple(ClassEntry(name=name, color=(0, 0, 0)) for name in ("sky", "road", "tree"))
-WIDER = ModelSpec.model_validate({**STUDENT, "encoder": "tu-mobilenetv3_small_075"})
-
-
-@pytest.fixture(scope="module")
-def student() -> SegmentationModel:
-    torch.manual_seed(0)
-    return build_model(ModelSpec.model_validate(STUDENT), 3).eval()
-
-
-@pytest.fixture(scope="module")
-def teachers() -> list[Teacher]:
-    torch.manual_seed(1)
-    made = []
-    for name, iou in (("one", 0.5), ("two", 0.25)):
-        card = ModelCard(
-            model=WIDER, classes=ENTRIES, dataset="0" * 64, size=(32, 32), step=1,
-            metrics={"val/iou/sky": iou, "val/iou/road": 0.1}, kdcore="0",
-        )  # fmt: skip
-        made.append(Teacher(name, 1.0, build_model(WIDER, 3).requires_grad_(False).eval(), card))
-    return made
 
 
 def objective(
@@ -47,6 +22,7 @@ def objective(
     teachers: list[Teacher],
     *terms: dict[str, Any],
     kind: str = "logit_mean",
+    min_confidence: float | None = None,
 ) -> Objective:
     return Objective(
         [TERM.validate_python(term) for term in terms],
@@ -55,6 +31,7 @@ def objective(
         ensemble_spec=Ensemble.model_validate({"kind": kind}),
         steps=10,
         class_pixels=(10, 20, 30),
+        min_confidence=min_confidence,
     )
 
 

@@ -1,7 +1,6 @@
-"""Weights from files: small ones made here, and the two real ones of ../shared where they are."""
+"""Weights from files: small ones made here, and the two real ones of `tests.samples` where they are."""
 
 import io
-import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ from kdcore.errors import SpecError
 from kdcore.models import build_model
 from kdcore.models.network import SegmentationModel
 from kdcore.spec.model import ModelSpec
+from tests.samples import SHARED
 
-SHARED = Path(os.environ.get("KD_SHARED", Path(__file__).parents[4] / "shared"))
 IMAGENET = SHARED / "weights/mobilenet_v2_imagenet1k.pth"
 VOC = SHARED / "weights/deeplabv3_mobilenetv2_voc21.pth"
 SAMPLE = SHARED / "data/voc_sample/VOCtrainval_sample.tar"
-with_shared = pytest.mark.skipif(not SAMPLE.exists(), reason="no ../shared here")
+with_shared = pytest.mark.skipif(not SAMPLE.exists(), reason="nothing below STILLHOUSE_SHARED")
 
 
 def build(arch: str, encoder: str, weights: object = None, classes: int = 2) -> SegmentationModel:

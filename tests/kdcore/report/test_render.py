@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 
@@ -34,6 +35,17 @@ def verdict() -> Verdict:
 def evaluation() -> Verdict:
     models = [measured("model", 0.5 + i / 20, name=f"models:/m{i}/1") for i in range(6)]
     return judge(models, classes=EVIL, split="val", rng=np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def with_pool() -> Verdict:
+    contestants = [
+        measured("teacher", 0.95, name="big"),
+        *(measured("baseline", wobble(0.7, s), seed=s) for s in (0, 1)),
+        *(measured("distilled_without_pool", wobble(0.77, s), seed=s) for s in (0, 1)),
+        *(measured("distilled", wobble(0.8, s), seed=s) for s in (0, 1)),
+    ]
+    return judge(contestants, classes=EVIL, split="test", rng=np.random.default_rng(0))
 
 
 class _Balanced(HTMLParser):
@@ -90,6 +102,23 @@ def test_the_page_shows_the_interval_and_every_role(verdict: Verdict) -> None:
     assert "cpu, 1 thread, torch, fp32, batch 1" in page
 
 
+def test_the_pools_part_has_its_place_everywhere(verdict: Verdict, with_pool: Verdict) -> None:
+    page, text = to_html(with_pool), to_markdown(with_pool)
+    _parsed(page)
+    assert "What the images without masks changed" in page
+    assert 'class="fill-distilled-without-pool"' in page
+    assert "<td>Distilled, no pool</td>" in page
+    assert "The pool's part" in [tile.title for tile in view.tiles(with_pool)]
+    assert "| Distilled, no pool |" in text
+    assert with_pool.pool_delta is not None
+    part = f"+{100 * with_pool.pool_delta.miou:.1f}"
+    for shown in (page, text, _printed(with_pool)):
+        assert part in shown
+    for shown in (to_html(verdict), to_markdown(verdict), _printed(verdict)):
+        assert "no pool" not in shown
+        assert "images without masks" not in shown
+
+
 def test_pages_without_a_pair(evaluation: Verdict) -> None:
     page = to_html(evaluation)
     _parsed(page)
@@ -98,8 +127,10 @@ def test_pages_without_a_pair(evaluation: Verdict) -> None:
     assert all(f"models:/m{i}/1" in page for i in range(6))
 
 
-def test_markdown_tables_keep_their_columns(verdict: Verdict, evaluation: Verdict) -> None:
-    for text in (to_markdown(verdict), to_markdown(evaluation)):
+def test_markdown_tables_keep_their_columns(
+    verdict: Verdict, evaluation: Verdict, with_pool: Verdict
+) -> None:
+    for text in (to_markdown(verdict), to_markdown(evaluation), to_markdown(with_pool)):
         assert "<script>" not in text
         for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
             widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
@@ -107,12 +138,25 @@ def test_markdown_tables_keep_their_columns(verdict: Verdict, evaluation: Verdic
         assert "\n\n\n" not in text
 
 
+def test_means_leave_out_classes_that_have_no_score() -> None:
+    counts = measured("model", 0.5, name="m").confusions.copy()
+    counts[:, 2, :] = counts[:, :, 2] = 0
+    assert view.mean_score((None, None)) is None
+    verdict = judge(
+        [replace(measured("model", 0.5, name="m"), confusions=counts)],
+        classes=("a", "b", "c"), split="val", rng=np.random.default_rng(0),
+    )  # fmt: skip
+    (row,) = verdict.contestants
+    assert row.recall[2] is None
+    mean = 100 * sum(value for value in row.precision if value is not None) / 2
+    table = to_markdown(verdict).split("## Scores per class")[1]
+    assert f"**{mean:.1f}**" in next(line for line in table.splitlines() if "**mean**" in line)
+    assert "| c | – | – | – | – |" in table
+    assert f"<td>{mean:.1f}</td>" in to_html(verdict)
+
+
 def test_the_terminal_shows_names_as_they_are(verdict: Verdict, evaluation: Verdict) -> None:
-    console = Console(width=160, record=True, file=io.StringIO())
-    console.print(to_text(verdict))
-    console.print(to_text(evaluation))
-    console.file.close()
-    shown = console.export_text()
+    shown = _printed(verdict) + _printed(evaluation)
     assert "[bold]boundary" in shown
     assert "Better: the distilled student" in shown
     assert "Interval" in shown
@@ -139,8 +183,16 @@ def test_colours_meet_wcag_aa(scheme: str) -> None:
     for ground in ("paper", "card"):
         for text in ("ink", "quiet", "better", "worse", "open"):
             assert _contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
-        for mark in ("teacher", "baseline", "distilled", "model-1", "model-2", "model-3"):
+        marks = ("teacher", "baseline", "distilled", "distilled-without-pool")
+        for mark in (*marks, "model-1", "model-2", "model-3"):
             assert _contrast(colours[mark], colours[ground]) >= 3, (mark, ground)
+
+
+def _printed(verdict: Verdict) -> str:
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(to_text(verdict))
+    console.file.close()
+    return console.export_text()
 
 
 def _figure() -> Figure:

@@ -1,10 +1,12 @@
 """Every answer, its sentence, its notes, and the JSON that others read."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from kdcore.report.render import to_html, to_markdown
 from kdcore.report.verdict import Measured, Verdict, judge
 
 from .worlds import CLASSES, PAIR, confusions, measured, wobble
@@ -96,6 +98,65 @@ def test_notes_on_the_pool_and_on_a_single_seed() -> None:
     assert "1 seed, 12 test images" in verdict.sentence
 
 
+def _with_pool(pool: float, gain: float = 0.1, seeds: int = 3) -> tuple[Measured, ...]:
+    """`_trio`, and the students distilled without the pool, which brings ``pool`` of recall."""
+    without = (
+        measured("distilled_without_pool", wobble(0.7 + gain - pool, 10 * seed), seed=seed)
+        for seed in range(seeds)
+    )
+    return (*_trio(gain, seeds=seeds), *without)
+
+
+def test_the_pools_part_of_the_gain() -> None:
+    verdict = _judge(*_with_pool(0.04), unlabelled_used=True)
+    assert verdict.delta is not None
+    assert verdict.pool_delta is not None
+    assert verdict.pool_delta.low is not None
+    rows = {role: summary.miou_mean for role, summary in verdict.summary.items()}
+    part = rows["distilled"] - rows["distilled_without_pool"]
+    assert verdict.pool_delta.miou == pytest.approx(part)
+    assert 0 < verdict.pool_delta.low < verdict.pool_delta.miou < verdict.delta.miou
+    assert f"the images without masks account for +{100 * part:.1f} points" in verdict.sentence
+    rest = rows["distilled_without_pool"] - rows["baseline"]
+    assert f"at +{100 * rest:.1f} mIoU points against the baseline" in verdict.notes[0]
+    assert "each labelled image more often" in verdict.notes[1]
+
+
+def test_the_rest_of_the_verdict_is_that_without_the_comparison() -> None:
+    plain, compared = _judge(*_trio(0.1)), _judge(*_with_pool(0.04))
+    assert compared.delta == plain.delta
+    assert compared.verdict == plain.verdict
+    assert compared.gap_recovered == plain.gap_recovered
+    assert compared.sentence.startswith(plain.sentence.removesuffix("."))
+    assert "pool_delta" not in plain.to_json()
+
+
+@pytest.mark.parametrize(("gain", "word"), [(-0.1, "Worse"), (0.0, "No better"), (0.1, "Better")])
+def test_a_pool_that_harms_is_said_to(gain: float, word: str) -> None:
+    verdict = _judge(*_with_pool(-0.05, gain))
+    assert verdict.sentence.startswith(word)
+    assert "account for \N{MINUS SIGN}" in verdict.sentence
+    assert verdict.sentence.count("points of the difference") == 1
+
+
+def test_the_pools_part_without_a_baseline() -> None:
+    verdict = _judge(*(one for one in _with_pool(0.04) if one.role != "baseline"))
+    assert verdict.verdict is None
+    assert verdict.pool_delta is not None
+    assert "the student distilled without the pool reaches" in verdict.sentence
+    assert "points of the distilled student's mIoU" in verdict.sentence
+    assert "3 seeds" in verdict.sentence
+
+
+def test_a_run_without_the_pool_and_without_a_partner() -> None:
+    lone = measured("distilled_without_pool", 0.2, seed=9)
+    verdict = _judge(*_with_pool(0.04), lone)
+    assert verdict.pool_delta == _judge(*_with_pool(0.04)).pool_delta
+    assert any("1 run without a partner" in note for note in verdict.notes)
+    with pytest.raises(ValueError, match="more than one distilled_without_pool with seed 9"):
+        _judge(*_with_pool(0.04), lone, lone)
+
+
 def test_runs_without_a_partner_are_named_and_left_out() -> None:
     with_extra = _judge(*_trio(0.1), measured("distilled", 0.2, seed=9))
     assert with_extra.delta == _judge(*_trio(0.1)).delta
@@ -161,6 +222,10 @@ def test_json_shape() -> None:
     }  # fmt: skip
     assert set(found["delta"]["per_class"][0]) == {"class", "delta", "low", "high"}
     assert Verdict.model_validate(found).to_json() == found
+    compared = _judge(*_with_pool(0.04)).to_json()
+    assert set(compared) == {*found, "pool_delta"}
+    assert set(compared["pool_delta"]) == set(found["delta"])
+    assert Verdict.model_validate(compared).to_json() == compared
 
 
 def test_an_absent_class_is_null_in_json() -> None:
@@ -188,3 +253,28 @@ def test_refused() -> None:
         _judge(measured("baseline", 0.7, seed=0), measured("baseline", 0.8, seed=0))
     with pytest.raises(ValueError, match="nothing"):
         _judge()
+
+
+def test_a_teacher_is_scored_on_the_classes_it_knows() -> None:
+    """Unknown classes have no IoU, their pixels are no mistakes, and no gap is measured."""
+    teacher, *pairs = _trio(0.1)
+    whole = _judge(teacher, *pairs)
+    counts = teacher.confusions.copy()
+    counts[:, :, 1] += counts[:, :, 2]
+    counts[:, :, 2] = 0
+    verdict = _judge(replace(teacher, confusions=counts, known=(0, 1)), *pairs)
+    row = verdict.contestants[0]
+    total = counts.sum(axis=0)
+    # Background gives its misses to the nucleus; the nucleus's own go to the boundary, merged here.
+    assert row.iou == (
+        pytest.approx(total[0, 0] / total[0].sum()),
+        pytest.approx(total[1, 1] / (total[1].sum() + total[0, 1])),
+        None,
+    )
+    assert row.miou == pytest.approx(sum(iou for iou in row.iou if iou is not None) / 2)
+    assert whole.gap_recovered is not None
+    assert verdict.gap_recovered is None
+    assert "big does not know boundary" in " ".join(verdict.notes)
+    assert verdict.delta == whole.delta
+    assert "None" not in to_markdown(verdict)
+    assert to_html(verdict, [])

@@ -12,6 +12,7 @@ import yaml
 from kdcore.errors import KdError, SpecError
 from kdcore.run.recipe import read_recipe, run_recipe
 from kdcore.spec.dataset import DatasetSource
+from kdcore.spec.rundir import EVENTS
 from tests.shapes import STUDENT
 
 TRAIN = {"size": [32, 32], "batch": 2, "steps": 6, "evaluate_every": 3}
@@ -62,6 +63,31 @@ def test_from_recipe_to_verdict(recipe: Path, tmp_path: Path) -> None:
     assert "data:image/" in (report / "verdict.html").read_text()
 
 
+def test_the_same_without_the_pool_beside_it(recipe: Path, tmp_path: Path) -> None:
+    pool = {"share": 0.5, "min_confidence": 0.4, "compare_without": True}
+    recipe.write_text(yaml.safe_dump({**RECIPE, "unlabelled": pool}))
+    report = run_recipe(recipe, tmp_path / "out", told=lambda *_: None)
+    verdict = json.loads((report / "verdict.json").read_text())
+    rows = {row["name"]: row for row in verdict["contestants"]}
+    assert rows["distilled-without-pool-1"]["role"] == "distilled_without_pool"
+    means = {role: summary["miou_mean"] for role, summary in verdict["summary"].items()}
+    part = means["distilled"] - means["distilled_without_pool"]
+    assert verdict["pool_delta"]["miou"] == pytest.approx(part)
+    assert "the images without masks account for" in verdict["sentence"]
+    assert "Distilled, no pool" in (report / "verdict.md").read_text()
+    assert "What the images without masks changed" in (report / "verdict.html").read_text()
+    kept = _pool_kept(tmp_path / "out/jobs/distilled-0")
+    assert len(kept) == 1
+    assert 0 <= kept[0] <= 1
+    assert _pool_kept(tmp_path / "out/jobs/distilled-without-pool-0") == []
+
+
+def _pool_kept(run: Path) -> list[float]:
+    events = [json.loads(line) for line in (run / EVENTS).read_text().splitlines()]
+    values = [event["values"] for event in events if event["type"] == "metric"]
+    return [each["train/pool_kept"] for each in values if "train/pool_kept" in each]
+
+
 def test_what_is_done_is_not_done_again(recipe: Path, tmp_path: Path) -> None:
     run_recipe(recipe, tmp_path / "out", told=lambda *_: None)
     again: list[object] = []
@@ -97,12 +123,43 @@ def test_a_job_that_fails_ends_it_with_its_reason(recipe: Path, tmp_path: Path) 
         (yaml.safe_dump({**RECIPE, "objctive": []}), "objctive"),
         (yaml.safe_dump({**RECIPE, "dataset": "gone.yaml"}), "gone.yaml"),
         (yaml.safe_dump({**RECIPE, "dataset": 3}), "dataset"),
+        (yaml.safe_dump({**RECIPE, "smoke": 3}), "smoke: a mapping"),
     ],
 )
 def test_recipes_that_are_none(recipe: Path, content: str, told: str) -> None:
     recipe.write_text(content)
     with pytest.raises(SpecError, match=told):
         read_recipe(recipe)
+
+
+def test_a_dataset_that_is_not_here(recipe: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kdcore", "run", str(recipe), "--data", "gone"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"shapes is not here: {tmp_path / 'gone'} is no folder" in done.stderr
+    assert "field: dataset.root" in done.stderr
+    assert "remedy: name its folder: kd run RECIPE --data FOLDER" in done.stderr
+
+
+def test_the_small_form_is_as_closed_as_the_full_one(recipe: Path) -> None:
+    changes = {"train": {"stesp": 3}}
+    recipe.write_text(yaml.safe_dump({**RECIPE, "smoke": changes}))
+    with pytest.raises(SpecError, match=r"train\.stesp"):
+        read_recipe(recipe, form="smoke")
+
+
+def test_data_stands_for_the_root(recipe: Path, tmp_path: Path) -> None:
+    _, given = read_recipe(recipe)
+    _, other = read_recipe(recipe, data=tmp_path)
+    assert Path(other.root) == tmp_path
+    assert other == given.model_copy(update={"root": other.root})
+
+
+def test_only_a_recipe_has_data_and_a_small_form(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kdcore", "run", str(tmp_path), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "is a run directory" in done.stderr
 
 
 def test_scan_on_the_command_line(source: DatasetSource, tmp_path: Path) -> None:

@@ -77,15 +77,39 @@ def test_round_trip_through_json() -> None:
         ("seeds", [0, 0], "seeds: must be unique"),
         ("train.steps", 0, "greater than or equal to 1"),
         ("train.warmup_steps", 100, "must be below steps"),
+        ("train.schedule", {"kind": "warmup_stable_cosine", "warmup": 1}, "leave no steps"),
+        (
+            "train",
+            {"schedule": {"kind": "warmup_stable_cosine"}, "warmup_steps": 9},
+            "leave it out",
+        ),
+        ("train.augment", {"rotate": 200}, "less than or equal to 180"),
         ("unlabelled.share", 1, "less than 1"),
+        ("unlabelled.min_confidence", 1.5, "less than or equal to 1"),
+        ("unlabelled.compare_without", "perhaps", "valid boolean"),
         ("student.model.arch", "resnet", "Input should be"),
         ("name", "Desert B1", "match pattern"),
         ("dataset", "offroad@0", "match pattern"),
+        ("train.views", 0, "greater than or equal to 1"),
+        ("train.views", 65, "less than or equal to 64"),
+        ("teacher_cache", {}, "teacher_cache: .* set `train.views`"),
+        ("teacher_cache", {"dtype": "uint8"}, "'fp32' or 'fp16'"),
     ],
 )
 def test_refusals(path: str, value: object, told: str) -> None:
     with pytest.raises(ValidationError, match=told.replace("(", r"\(")):
         experiment_adapter.validate_python(changed(path, value))
+
+
+def test_a_teacher_cache_needs_views_and_terms_of_logits() -> None:
+    train = {**TRAIN, "views": 4}
+    document = {**DISTILLATION, "train": train, "teacher_cache": {}}
+    with pytest.raises(ValidationError, match=r"objective\.3: `pkd` compares features"):
+        experiment_adapter.validate_python(document)
+    document["objective"] = DISTILLATION["objective"][:3]
+    experiment = experiment_adapter.validate_python(document)
+    assert experiment.kind == "distillation"
+    assert experiment.teacher_cache is not None
 
 
 def test_the_baseline_minimises_the_label_terms_with_ramps_made_one() -> None:

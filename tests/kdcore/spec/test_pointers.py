@@ -114,6 +114,18 @@ def test_several_errors_keep_their_own_paths() -> None:
             "teachers.0",
             "a teacher has either `train` or `model`",
         ),
+        (
+            distillation(
+                objective=[{"kind": "ce"}, {"kind": "pkd"}],
+                train={**TRAIN, "views": 4},
+                teacher_cache={},
+            ),
+            "objective.1",
+            (
+                "`pkd` compares features, and `teacher_cache` keeps logits alone; "
+                "leave one of the two out"
+            ),
+        ),
     ],
 )
 def test_checks_across_fields_point_at_the_field_they_name(

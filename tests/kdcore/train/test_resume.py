@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -193,11 +193,11 @@ def test_a_full_disk_fails_clearly_and_spares_the_last_checkpoint(
     run = lay_out("run", fit_spec)
     real_save = torch.save
 
-    def save(state: dict[str, object], path: Path) -> None:
+    def save(state: dict[str, object], file: BinaryIO) -> None:
         if state["step"] == 10:
-            path.write_bytes(b"half")
+            file.write(b"half")
             raise OSError(28, "No space left on device")
-        real_save(state, path)
+        real_save(state, file)
 
     monkeypatch.setattr(torch, "save", save)
     outcome = run_directory(run)

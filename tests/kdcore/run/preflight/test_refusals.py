@@ -41,9 +41,10 @@ def test_a_teacher_of_other_classes(
     card_path.write_text(json.dumps(card))
     failure = failure_of(lay_out("run", spec, inputs))
     assert failure.kind == FailureKind.PREFLIGHT_FAILED
-    assert failure.field == "teachers.0.model"
+    assert failure.field == "teachers.0.classes"
     assert "square" in failure.message
     assert "disc" in failure.message
+    assert "disc: null" in str(failure.remedy)
 
 
 def test_a_teacher_below_the_floor(
@@ -76,6 +77,7 @@ def test_unknown_stages(lay_out: LayOut, distillation: tuple[FitSpec, dict[str, 
     ("change", "field"),
     [
         ({"model": {"arch": "unet", "encoder": "resnet1800"}}, "model.encoder"),
+        ({"model": {"arch": "unet", "encoder": "tu-resnet1800"}}, "model.encoder"),
         ({"model": {"arch": "unet", "encoder": "resnet18", "weights": "missing.pth"}},
          "model.weights"),
         ({"model": {"arch": "segformer", "encoder": "resnet18"}}, "model.encoder"),
@@ -90,6 +92,19 @@ def test_specs_that_cannot_be_built(
     failure = failure_of(lay_out("run", {**fit_spec, **change}))
     assert failure.kind == FailureKind.INVALID_SPEC
     assert failure.field == field
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder", "meant"),
+    [("unet", "resnet81", "resnet18"), ("unet", "tu-mobilenetv3_smal_050", "tu-mobilenetv3_small_050"),
+     ("segformer", "mit-b0", "mit_b0"), ("macunet", "studnet", "student")],
+)  # fmt: skip
+def test_the_nearest_encoder_is_named(
+    lay_out: LayOut, fit_spec: FitSpec, arch: str, encoder: str, meant: str
+) -> None:
+    failure = failure_of(lay_out("run", {**fit_spec, "model": {"arch": arch, "encoder": encoder}}))
+    assert failure.field == "model.encoder"
+    assert f"{meant}" in str(failure.remedy).removesuffix("?").split()
 
 
 def test_a_batch_that_batch_norm_cannot_take(lay_out: LayOut, fit_spec: FitSpec) -> None:
