@@ -11,13 +11,21 @@ CLASS_COLUMNS_MAX = 6
 """More do not fit beside the rest; the differences are shown for every class anyway."""
 
 
+DIFFERENCES = {
+    "delta": "Distilled minus baseline",
+    "pool_delta": "Of it from images without masks",
+}
+ROLES = {"distilled_without_pool": "distilled, no pool"}
+
+
 def print_verdict(verdict: Mapping[str, Any], console: Console) -> None:
     """Who was measured, what the teachers gave per class, and the sentence that says it."""
     console.print(_contestants(verdict))
     console.print()
-    if verdict["delta"]:
-        console.print(_gains(verdict))
-        console.print()
+    for key, difference in DIFFERENCES.items():
+        if verdict.get(key):
+            console.print(_gains(verdict[key], difference))
+            console.print()
     console.print(Text(verdict["sentence"], style="bold"))
     recovered = verdict["gap_recovered"]
     if recovered is not None:
@@ -39,7 +47,7 @@ def _contestants(verdict: Mapping[str, Any]) -> Table:
     for one in verdict["contestants"]:
         latency = one["latency_ms"]
         table.add_row(
-            one["role"],
+            ROLES.get(one["role"], one["role"]),
             "" if one["seed"] is None else str(one["seed"]),
             _score(one["miou"]),
             *(_score(value) for value in one["iou"][: len(classes)]),
@@ -50,10 +58,8 @@ def _contestants(verdict: Mapping[str, Any]) -> Table:
     return table
 
 
-def _gains(verdict: Mapping[str, Any]) -> Table:
-    delta = verdict["delta"]
-    title = f"Distilled minus baseline, IoU points, {delta['confidence']:.0%} interval"
-    table = _table(title)
+def _gains(delta: Mapping[str, Any], difference: str) -> Table:
+    table = _table(f"{difference}, IoU points, {delta['confidence']:.0%} interval")
     table.add_column("class")
     table.add_column("difference", justify="right")
     table.add_column("from", justify="right")

@@ -94,6 +94,26 @@ def test_verdict_shows_scores_gains_and_sentence() -> None:
         assert part in shown
 
 
+def test_verdict_with_the_pools_part() -> None:
+    out = console()
+    rows = [contestant("distilled_without_pool", 0.6), contestant("distilled", 0.65)]
+    interval = {"low": -0.01, "high": 0.02, "confidence": 0.95, "per_class": []}
+    print_verdict(
+        {
+            "sentence": "The distilled student is better.",
+            "split": "test",
+            "classes": ["background", "nucleus"],
+            "contestants": rows,
+            "delta": {"miou": 0.031, **interval},
+            "pool_delta": {"miou": 0.0123, **interval},
+            "gap_recovered": None,
+        },
+        out,
+    )
+    for part in ("distilled, no pool", "Of it from images without masks", "+1.23", "-1.00"):
+        assert part in text(out)
+
+
 def test_verdict_without_a_pair_has_no_gains() -> None:
     out = console()
     bare = contestant("model", 0.5, flops=None, latency_ms=None)
