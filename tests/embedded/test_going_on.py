@@ -98,9 +98,15 @@ def trained_steps(client: httpx.Client, job: str, attempt: int) -> list[int]:
         steps += [
             event["data"]["step"]
             for event in page["items"]
-            if event["attempt"] == attempt
-            and (event["type"] == "metric" or event["data"].get("stage") == "training")
+            if event["attempt"] == attempt and of_training(event)
         ]
+
+
+def of_training(event: dict[str, Any]) -> bool:
+    """Progress or a metric of the loop; what a preflight measures belongs to step 0 of each attempt."""
+    if event["type"] == "metric":
+        return "train/loss" in event["data"]["values"]
+    return event["data"].get("stage") == "training"
 
 
 def stored(folder: Path, job: str) -> tuple[str, str, int]:
