@@ -4,14 +4,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from api.problems import Refusal, Slug
+from api.problems import Refusal, Slug, failures
 from worker.artifacts import ArtifactStore
 from worker.ledger.files import FileRef
 
@@ -29,7 +29,26 @@ MEDIA_TYPES: Final = {
 """By suffix; everything else is bytes to be saved."""
 _SHOWN: Final = frozenset({".png", ".jpg", ".webp", ".txt", ".json"})
 """What a browser may show in place. HTML is not among them: a run wrote it, not we."""
+FILE_SLUGS: Final = (
+    Slug.NOT_FOUND,
+    Slug.CONTENT_GONE,
+    Slug.RANGE_NOT_SATISFIABLE,
+    Slug.INVALID_PARAMETER,
+)
 _RANGE: Final = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
+
+
+def file_responses(
+    *further: Slug, media_type: str = "application/octet-stream"
+) -> dict[int | str, dict[str, Any]]:
+    """What the description says of a route that answers with `serve`."""
+    content: dict[str, Any] = {media_type: {}}
+    return {
+        200: {"content": content, "description": "The file"},
+        206: {"content": content, "description": "The range asked for"},
+        304: {"description": "The client has it already"},
+        **failures(*FILE_SLUGS, *further),
+    }
 
 
 def serve(

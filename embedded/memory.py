@@ -1,7 +1,6 @@
 """Peak memory of a process and everything below it."""
 
 import threading
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -23,12 +22,7 @@ class PeakMemory:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._end.set()
         self._thread.join()
 

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from api.bodies.base import ListBody
 from api.bodies.jobs import ArtifactBody, CheckpointBody
 from api.dependencies import CurrentLedger, CurrentOwner, CurrentStore, JobId
-from api.downloads import serve
+from api.downloads import FILE_SLUGS, file_responses, serve
 from api.problems import Refusal, Slug, failures
 from api.tails import tail_of
 from kdcore.spec import rundir
@@ -18,10 +18,6 @@ from worker.ledger import reading
 from worker.ledger.files import FileRef
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-
-FILE_FAILURES = failures(
-    Slug.NOT_FOUND, Slug.CONTENT_GONE, Slug.RANGE_NOT_SATISFIABLE, Slug.INVALID_PARAMETER
-)
 
 
 @router.get(
@@ -42,12 +38,7 @@ def list_artifacts(
 @router.get(
     "/{job_id}/artifacts/{path:path}",
     response_class=Response,
-    responses={
-        200: {"content": {"application/octet-stream": {}}, "description": "The file"},
-        206: {"content": {"application/octet-stream": {}}, "description": "The range asked for"},
-        304: {"description": "The client has it already"},
-        **FILE_FAILURES,
-    },
+    responses=file_responses(),
 )
 def download_artifact(
     job_id: JobId,
@@ -71,7 +62,7 @@ def download_artifact(
     response_class=Response,
     responses={
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The log"},
-        **FILE_FAILURES,
+        **failures(*FILE_SLUGS),
     },
 )
 def get_log(

@@ -17,7 +17,7 @@ from api.dependencies import (
     Number,
     ThingName,
 )
-from api.downloads import serve
+from api.downloads import file_responses, serve
 from api.problems import Refusal, Slug, failures
 from worker.ledger import models
 from worker.ledger.files import FileRef
@@ -52,14 +52,7 @@ def get_model(name: ThingName, ledger: CurrentLedger, owner: CurrentOwner) -> Mo
 @router.get(
     "/{name}/versions/{number}/files/{file}",
     response_class=Response,
-    responses={
-        200: {"content": {"application/octet-stream": {}}, "description": "The file"},
-        206: {"content": {"application/octet-stream": {}}, "description": "The range asked for"},
-        304: {"description": "The client has it already"},
-        **failures(
-            Slug.NOT_FOUND, Slug.CONTENT_GONE, Slug.RANGE_NOT_SATISFIABLE, Slug.INVALID_PARAMETER
-        ),
-    },
+    responses=file_responses(),
 )
 def download_model_file(
     name: ThingName,

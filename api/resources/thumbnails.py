@@ -17,7 +17,7 @@ from api.dependencies import (
     Number,
     ThingName,
 )
-from api.downloads import serve
+from api.downloads import file_responses, serve
 from api.problems import Slug, failures
 from worker.ledger import thumbnails
 
@@ -61,18 +61,7 @@ def list_thumbnails(
 @router.get(
     "/{split}/{sample:path}",
     response_class=Response,
-    responses={
-        200: {"content": {"image/webp": {}}, "description": "The picture"},
-        206: {"content": {"image/webp": {}}, "description": "The range asked for"},
-        304: {"description": "The client has it already"},
-        **failures(
-            Slug.NOT_FOUND,
-            Slug.CONTENT_GONE,
-            Slug.RANGE_NOT_SATISFIABLE,
-            Slug.INVALID_PARAMETER,
-            Slug.INVALID_REFERENCE,
-        ),
-    },
+    responses=file_responses(Slug.INVALID_REFERENCE, media_type="image/webp"),
 )
 def get_thumbnail(
     name: ThingName,

@@ -121,12 +121,18 @@ class Folder:
             return None
         return self.root / path
 
+    def folder(self, path: Path) -> bool:
+        """Whether ``path`` is a folder of the dataset; a problem where it is not."""
+        there = path.is_dir()
+        if there and self.holds(path):
+            return True
+        self.problem(
+            path, "link that leads out of the dataset's folder" if there else "no such folder"
+        )
+        return False
+
     def _walk(self, folder: Path, *, depth: int) -> Iterator[Path]:
-        if not folder.is_dir() or not self.holds(folder):
-            there = folder.is_dir()
-            self.problem(
-                folder, "link that leads out of the dataset's folder" if there else "no such folder"
-            )
+        if not self.folder(folder):
             return
         try:
             entries = sorted(folder.iterdir())

@@ -22,8 +22,7 @@ class Hdf5(NoPool):
 
     def pairs(self, folder: str) -> list[Pair]:
         base = self._source.root / at(self._layout.folder, folder)
-        if not base.is_dir() or not self._source.holds(base):
-            self._source.problem(base, "no such folder")
+        if not self._source.folder(base):
             return []
         writer = Writer(self._made, folder)
         pairs = []
