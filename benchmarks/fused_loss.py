@@ -167,6 +167,7 @@ def _seconds(terms: tuple[Terms, ...], student: Tensor, teacher: Tensor, labels:
 
 def _peak(terms: tuple[Terms, ...], student: Tensor, teacher: Tensor, labels: Tensor) -> float:
     """MB of tensors that one step has at most beside its inputs."""
+    student.grad = None
     with profile(profile_memory=True) as profiled:
         _step(terms, student, teacher, labels)
     assert profiled.kineto_results is not None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _FLOATS_CPU, _FLOATS_GPU = 2**19, 2**27
-"""Numbers in a tile: on a CPU few enough for a core's cache, on a GPU enough to fill it."""
+"""Numbers in a tile: on a CPU few enough for its caches, on a GPU enough to fill it."""
 _BLOCK = 64
 """Columns in one product, and the fewest in a tile: of longer matrices most is zeros."""
 _ROWS = 16
