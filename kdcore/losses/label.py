@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcore.losses.masking import labelled_pixels, resize_logits, size_of, zero
+from kdcore.losses.fused import mean_cross_entropy
+from kdcore.losses.masking import labelled_pixels, zero
 from kdcore.spec.dataset import IGNORE
 
 
@@ -20,14 +21,12 @@ def cross_entropy(
     Logits of a smaller stride are resized to the labels (bilinear). No valid pixel, or only ones of
     weight 0: exactly 0.
     """
-    logits_NCHW = resize_logits(logits_NCHW, size_of(labels_NHW))
     valid_NHW = labels_NHW != ignore_index
-    if not bool(valid_NHW.any()):
-        return zero(logits_NCHW)
-    weights_C = None if class_weights_C is None else class_weights_C.to(logits_NCHW)
-    if weights_C is not None and not bool(weights_C[labels_NHW[valid_NHW]].any()):
-        return zero(logits_NCHW)
-    return F.cross_entropy(logits_NCHW, labels_NHW, weight=weights_C, ignore_index=ignore_index)
+    known_NHW = labels_NHW.masked_fill(~valid_NHW, 0)
+    weights_NHW = valid_NHW
+    if class_weights_C is not None:
+        weights_NHW = valid_NHW * class_weights_C.to(logits_NCHW.device)[known_NHW]
+    return mean_cross_entropy(logits_NCHW, known_NHW, weights_NHW)
 
 
 def ohem(

@@ -4,8 +4,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcore.losses.masking import align, masked_mean, pixels, resize_labels, spatial, valid_at
+from kdcore.losses.fused import mean_divergence
+from kdcore.losses.masking import (
+    align,
+    masked_mean,
+    pixels,
+    resize_labels,
+    resize_logits,
+    size_of,
+    spatial,
+    valid_at,
+)
 from kdcore.spec.dataset import IGNORE
+from kdcore.spec.logit_terms import Grid
 
 
 def kd(
@@ -15,6 +26,7 @@ def kd(
     *,
     temperature: float = 1.0,
     clamp: float | None = None,
+    grid: Grid = "logits",
     ignore_index: int = IGNORE,
 ) -> Tensor:
     """τ² · mean over valid pixels of Σ_c p_t log(p_t / p_s), p = softmax(logits / τ) over classes.
@@ -23,12 +35,21 @@ def kd(
     gradient). Default τ = 1; the sweep on VOC prefers 2. The mean is over pixels: neither
     `batchmean` on NCHW (H·W too large) nor `mean` (C too small). ``clamp`` clips both logits to
     ±clamp, as the desert recipe did against that too large loss; what is clipped has no gradient.
+    ``grid``: "logits" compares at the smaller grid of the two, where a pixel is valid if its nearest
+    label is; "labels" resizes both to the labels first. These are two losses, not two ways to one.
     """
-    student_PC, teacher_PC = _valid(student_NCHW, teacher_NCHW, labels_NHW, ignore_index)
+    if grid == "logits":
+        student_NCHW, teacher_NCHW = align(student_NCHW, teacher_NCHW)
+        labels_NHW = resize_labels(labels_NHW, spatial(student_NCHW))
     if clamp is not None:
-        student_PC, teacher_PC = (x.clamp(-clamp, clamp) for x in (student_PC, teacher_PC))
-    divergence_P = _divergence(student_PC / temperature, teacher_PC / temperature)
-    return temperature**2 * masked_mean(divergence_P, like=student_NCHW)
+        size = size_of(labels_NHW)
+        student_NCHW, teacher_NCHW = (
+            resize_logits(x, size).clamp(-clamp, clamp) for x in (student_NCHW, teacher_NCHW)
+        )
+    divergence = mean_divergence(
+        student_NCHW, teacher_NCHW, labels_NHW != ignore_index, temperature=temperature
+    )
+    return temperature**2 * divergence
 
 
 def logit_std(

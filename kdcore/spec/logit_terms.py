@@ -7,6 +7,8 @@ from pydantic import Field
 from kdcore.spec.ramp import NonNegative, Positive, Temperature
 from kdcore.spec.term import BaseTerm, Headed, Taps
 
+Grid = Literal["logits", "labels"]
+
 
 class ResponseKd(Headed):
     """Hinton's distillation per pixel (arXiv:1503.02531)."""
@@ -17,6 +19,12 @@ class ResponseKd(Headed):
     clamp: Positive | None = Field(
         default=None,
         description="Clip both logits to ±this. It kills gradients: only to repeat older recipes",
+    )
+    grid: Grid = Field(
+        default="logits",
+        description="Where pixels are compared: at the smaller of both logits' grids, where one is "
+        "valid if its nearest label is, or with both resized to the labels. Another loss, not only "
+        "another speed",
     )
 
 
