@@ -15,6 +15,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's; every encoder that the registry offers was trained with them."""
 STRIDE_MAX = 32
 STRIDE = "stride"
+PROBE_SIDES = (64, 224)
+"""Of images that tell how a network is built; windows and patches of 7 and 14 need the second."""
 
 
 class SegmentationModel(nn.Module):
