@@ -67,6 +67,9 @@ def load_teachers(
 def ask(teacher: Teacher, images_NCHW: Tensor) -> TeacherOutput:
     """One forward pass; the teacher's buffers are the same afterwards.
 
+    Not under `inference_mode`: losses keep what it returns for their backward pass, which torch
+    refuses for its tensors.
+
     The logits are contiguous: sums over them must not depend on how a network laid them out.
     """
     teacher.model.eval()
