@@ -21,9 +21,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def compiled(forward: Callable[..., Any], *, dynamic: bool) -> Callable[..., Any]:
         assert not dynamic
 
-        def run(*inputs: Any) -> Any:
+        def run(*inputs: Any, **options: Any) -> Any:
             ran.append(type(forward.__self__).__name__)  # type: ignore[attr-defined]
-            return forward(*inputs)
+            return forward(*inputs, **options)
 
         return run
 

@@ -36,10 +36,8 @@ def with_statistics(model: SegmentationModel) -> SegmentationModel:
     return model
 
 
-@pytest.mark.parametrize(("arch", "encoder", "options"), FOLDED, ids=lambda each: str(each))
-def test_logits_and_taps_are_as_before(
-    arch: str, encoder: str, options: dict[str, object]
-) -> None:
+@pytest.mark.parametrize(("arch", "encoder", "options"), FOLDED, ids=str)
+def test_logits_and_taps_are_as_before(arch: str, encoder: str, options: dict[str, object]) -> None:
     model = with_statistics(build(arch, encoder, options))
     frozen = freeze(copy.deepcopy(model))
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
