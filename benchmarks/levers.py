@@ -8,10 +8,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers.models.segformer.modeling_segformer import SegformerDecodeHead
+from transformers.models.segformer.modeling_segformer import SegformerDecodeHead, SegformerModel
 
 from kdcore.models.frozen import freeze
 from kdcore.models.network import SegmentationModel, build_model
@@ -53,10 +55,10 @@ def measured(ways: Ways) -> dict[str, list[float]]:
 def segformer_student() -> Ways:
     published, ours = _published(_network("segformer", "mit_b1")), _network("segformer", "mit_b1")
     return {
-        "published head, fp32": lambda: _trained(published),
-        "split head, fp32": lambda: _trained(ours),
-        "published head, bf16": lambda: _trained(published, half=True),
-        "split head, bf16": lambda: _trained(ours, half=True),
+        "published head, fp32": partial(_trained, published),
+        "split head, fp32": partial(_trained, ours),
+        "published head, bf16": partial(_trained, published, half=True),
+        "split head, bf16": partial(_trained, ours, half=True),
     }
 
 
@@ -65,11 +67,11 @@ def segformer_teacher() -> Ways:
     split = _network("segformer", "mit_b3").eval()
     frozen = freeze(_network("segformer", "mit_b3"))
     return {
-        "published head, fp32": lambda: _asked(published),
-        "split head, fp32": lambda: _asked(split),
-        "frozen, fp32": lambda: _asked(frozen),
-        "published head, bf16": lambda: _asked(published, half=True),
-        "frozen, bf16": lambda: _asked(frozen, half=True),
+        "published head, fp32": partial(_asked, published),
+        "split head, fp32": partial(_asked, split),
+        "frozen, fp32": partial(_asked, frozen),
+        "published head, bf16": partial(_asked, published, half=True),
+        "frozen, bf16": partial(_asked, frozen, half=True),
     }
 
 
@@ -84,7 +86,7 @@ def depthwise_teacher() -> Ways:
 def inference_mode() -> Ways:
     small, large = (freeze(_network("unet", f"tu-mobilenetv3_{name}")) for name in _MOBILENETS)
     return {
-        f"{mode.__name__}, {name}": lambda net=net, mode=mode: _asked(net, mode=mode)
+        f"{mode.__name__}, {name}": partial(_asked, net, mode=mode)
         for name, net in (("small", small), ("large", large))
         for mode in (torch.no_grad, torch.inference_mode)
     }
@@ -98,7 +100,7 @@ def channels_last() -> Ways:
             net.lay_out(layout)
             for half in (False, True):
                 name = f"{arch} {encoder} {str(layout)[6:]} {'bf16' if half else 'fp32'}"
-                ways[name] = lambda net=net, half=half: _trained(net, half=half)
+                ways[name] = partial(_trained, net, half=half)
     return ways
 
 
@@ -138,7 +140,7 @@ def _frozen_ways(arch: str, encoder: str) -> Ways:
     frozen, turned = (freeze(_network(arch, encoder)) for _ in range(2))
     turned.lay_out(torch.channels_last)
     return {
-        f"{name}, {'bf16' if half else 'fp32'}": lambda net=net, half=half: _asked(net, half=half)
+        f"{name}, {'bf16' if half else 'fp32'}": partial(_asked, net, half=half)
         for half in (False, True)
         for name, net in (
             ("plain", plain),
@@ -157,7 +159,8 @@ def _published(model: SegmentationModel) -> SegmentationModel:
     """With transformers' own decode head."""
     net: nn.Module = model.net
     assert isinstance(net.decode_head, SegformerHead)
-    head = SegformerDecodeHead(model.encoder.segformer.config)
+    config = cast(SegformerModel, model.encoder.segformer).config
+    head = SegformerDecodeHead(config)  # type: ignore[no-untyped-call]
     head.load_state_dict(net.decode_head.state_dict())
     net.decode_head = head
     return model

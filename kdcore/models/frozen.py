@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -57,11 +57,11 @@ def _pairs(model: SegmentationModel) -> list[tuple[str, str]]:
     return []
 
 
-class _Trace(TorchDispatchMode):
+class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The operations on one small image, with the very tensors that they took and made."""
 
     def __init__(self, model: SegmentationModel, side: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._model = model
         self._calls: list[tuple[Any, list[Tensor], Any]] = []
         with torch.no_grad(), tapped(model) as features, self:

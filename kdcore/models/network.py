@@ -70,7 +70,7 @@ class SegmentationModel(nn.Module):
     def lay_out(self, memory_format: torch.memory_format) -> None:
         """Keep weights, and from here on images and maps, in this order of memory."""
         self.memory_format = memory_format
-        self.net.to(memory_format=memory_format)  # type: ignore[call-overload]
+        self.net.to(memory_format=memory_format)
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Parameters of the encoder, and all others (the head)."""

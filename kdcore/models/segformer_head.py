@@ -8,11 +8,11 @@ fuse's columns for stage i. The products F_i P_i are made of weights alone, D x 
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 from transformers.models.segformer.modeling_segformer import SegformerDecodeHead
 
 
@@ -46,35 +46,26 @@ class SegformerHead(nn.Module):
         with torch.autocast(fuse_D4D.device.type, enabled=False):
             # transformers concatenates the stages from the last to the first.
             columns = fuse_D4D.chunk(len(self.linear_projections), dim=1)[::-1]
-            linears = [projection.proj for projection in self.linear_projections]
-            weights = [
-                (fuse_DD @ linear.weight)[..., None, None]
-                for fuse_DD, linear in zip(columns, linears, strict=True)
-            ]
-            biases = [
-                fuse_DD @ linear.bias for fuse_DD, linear in zip(columns, linears, strict=True)
-            ]
-            return weights, torch.stack(biases).sum(0)
+            linears = [cast(nn.Linear, each.proj) for each in self.linear_projections]
+            pairs = list(zip(columns, linears, strict=True))
+            weights = [(fuse_DD @ linear.weight)[..., None, None] for fuse_DD, linear in pairs]
+            return weights, torch.stack([fuse_DD @ linear.bias for fuse_DD, linear in pairs]).sum(0)
 
     @torch.no_grad()
     def folded(self) -> "FoldedSegformerHead":
         """The same in eval mode, with batch norm in the weights; shares the classifier."""
-        assert not self.batch_norm.training, "statistics of a batch cannot be folded"
         norm = self.batch_norm
+        assert not norm.training, "statistics of a batch cannot be folded"
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         weights, bias_D = self.stage_weights()
-        no_bias_D = torch.zeros_like(bias_D)
-        folded = [
-            fuse_conv_bn_weights(
-                weight, no_bias_D, torch.zeros_like(norm.running_mean), norm.running_var,
-                norm.eps, norm.weight, no_bias_D,
-            )[0]
-            for weight in weights
-        ]  # fmt: skip
-        _, bias = fuse_conv_bn_weights(
-            weights[0], bias_D, norm.running_mean, norm.running_var,
-            norm.eps, norm.weight, norm.bias,
-        )  # fmt: skip
-        return FoldedSegformerHead(folded, bias, self.activation, self.classifier)
+        scale_D = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        return FoldedSegformerHead(
+            [weight * scale_D[:, None, None, None] for weight in weights],
+            (bias_D - norm.running_mean) * scale_D + norm.bias,
+            self.activation,
+            self.classifier,
+        )
 
 
 class FoldedSegformerHead(nn.Module):
@@ -88,7 +79,7 @@ class FoldedSegformerHead(nn.Module):
         classifier: nn.Module,
     ) -> None:
         super().__init__()
-        self.weights = nn.ParameterList(weights)
+        self.weights = nn.ParameterList(map(nn.Parameter, weights))
         self.bias = nn.Parameter(bias_D)
         self.activation = activation
         self.classifier = classifier

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from kdcore.distill.class_map import with_classes
 from kdcore.models.compiled import compile_parts, drop_compiled, is_compiled, uncompiled
@@ -74,17 +73,14 @@ def test_uncompiled_is_for_a_while_and_dropping_for_good(calls: list[str]) -> No
     assert calls == []
 
 
+# The compiler looks for gradients in every input, maps between parts included.
+@pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor:UserWarning")
 def test_torchs_compiler_takes_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     real = torch.compile
     monkeypatch.setattr(
         torch, "compile", lambda part, *, dynamic: real(part, dynamic=dynamic, backend="eager")
     )
-    torch.manual_seed(0)
-    model = build("brats_unet", "student").train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.0
-    image = torch.rand(2, 3, 32, 32)
+    model, image = build("brats_unet", "student"), torch.rand(1, 3, 32, 32)
     expected = model(image)
     compile_parts(model)
     with tapped(model) as features:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from kdcore.models.frozen import freeze
@@ -146,5 +147,9 @@ def test_only_what_is_seen_by_the_norm_alone_is_folded(
 
 def test_an_activation_inside_a_norm_stays() -> None:
     model = build("unet", "tu-mobilenetv3_small_050")
-    stem = copy.deepcopy(model.net.encoder.model.bn1)
-    assert type(freeze(model).net.encoder.model.bn1) is type(stem.act)
+    (name, norm), *_ = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, BatchNormAct2d)
+    ]
+    assert freeze(model).get_submodule(name) is norm.act

@@ -81,19 +81,21 @@ def test_choices_are_events_of_the_run(lay_out: LayOut, fit_spec: FitSpec) -> No
     ]
 
 
-def test_memory_formats_learn_the_same(lay_out: LayOut, fit_spec: FitSpec) -> None:
-    inputs, ends = teacher_of(lay_out, fit_spec), []
+def test_memory_formats_compute_the_same(lay_out: LayOut, fit_spec: FitSpec) -> None:
+    inputs, losses = teacher_of(lay_out, fit_spec), []
     for memory_format in ("contiguous", "channels_last"):
-        spec = distilled(
-            fit_spec, steps=3, ema=None, memory_format=memory_format,
-            optimizer={"kind": "sgd", "lr": 0.01},
-        )  # fmt: skip
+        # A map of more than one pixel: of two values batch norm keeps little more than the sign.
+        spec = distilled(fit_spec, steps=1, size=[64, 64], memory_format=memory_format)
         run = lay_out(memory_format, spec, inputs)
         assert run_directory(run).status == "succeeded"
-        ends.append(load_file(run / MODEL_WEIGHTS))
-    for name, value in ends[0].items():
-        assert value.is_contiguous()
-        torch.testing.assert_close(ends[1][name], value, rtol=1e-3, atol=1e-3)
+        assert events(run, "resolved")[0]["values"]["teachers.big.memory_format"] == memory_format
+        assert all(value.is_contiguous() for value in load_file(run / MODEL_WEIGHTS).values())
+        losses += [
+            event["values"]["train/loss"]
+            for event in events(run, "metric")
+            if "train/loss" in event["values"]
+        ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def failing(*_: object, **__: object) -> Callable[..., Any]:
