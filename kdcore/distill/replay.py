@@ -29,6 +29,8 @@ from kdcore.distill.kept_logits import KeptLogits
 from kdcore.distill.teachers import Teacher, TeacherOutput, ask
 from kdcore.errors import SpecError
 from kdcore.files import sha256_of
+from kdcore.models.compiled import is_compiled
+from kdcore.models.network import SegmentationModel
 from kdcore.models.store import CARD, WEIGHTS
 from kdcore.spec.base import digest
 from kdcore.spec.dataset import DatasetManifest
@@ -78,7 +80,7 @@ class Replay:
 
     def _answer(self, teacher: Teacher, key: str, batch: Batch) -> Tensor:
         images_NCHW = batch.images_NCHW
-        shelf = self._shelf(key, images_NCHW)
+        shelf = self._shelf(teacher, key, images_NCHW)
         answers = [self._read(shelf, view, images_NCHW.device) for view in batch.views]
         missing = [index for index, answer in enumerate(answers) if answer is None]
         if missing:
@@ -143,7 +145,7 @@ class Replay:
             f"{self._spec.quota_mb}); from here on teachers are asked for what is not in it",
         )
 
-    def _shelf(self, key: str, images_NCHW: Tensor) -> str:
+    def _shelf(self, teacher: Teacher, key: str, images_NCHW: Tensor) -> str:
         """Where equal views have equal answers: one teacher, one shape, one way to compute."""
         count, *shape = images_NCHW.shape
         return digest(
@@ -151,7 +153,7 @@ class Replay:
                 "teacher": key,
                 "shape": [1 if self._spec.forward == "single" else count, *shape],
                 "dtype": self._spec.dtype,
-                "arithmetic": _arithmetic(images_NCHW.device),
+                "arithmetic": _arithmetic(teacher.model, images_NCHW.device),
             }
         )
 
@@ -178,11 +180,13 @@ def _version(library: str) -> str:
         return ""
 
 
-def _arithmetic(device: torch.device) -> dict[str, Any]:
+def _arithmetic(model: SegmentationModel, device: torch.device) -> dict[str, Any]:
     half = torch.is_autocast_enabled(device.type)
     on_gpu = device.type == "cuda"
     return {
         "precision": str(torch.get_autocast_dtype(device.type)) if half else "fp32",
+        "memory_format": str(model.memory_format),
+        "compiled": is_compiled(model),
         "matmul": torch.get_float32_matmul_precision(),
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
     }

@@ -5,12 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from kdcore.errors import SpecError
-from kdcore.models.network import STRIDE, SegmentationModel, tapped
+from kdcore.models.network import PROBE_SIDES, STRIDE, SegmentationModel, tapped
 from kdcore.spec.objective import Heads, Taps
 
 _SMALLEST_TAP = 4
-_PROBES = (64, 224)
-"""Sides of the image that finds the stages; windows and patches of 7 and 14 need the second."""
 
 Stages = Mapping[str, int]
 """Channels by stage, each under its own name (`layer2`) or its stride (`stride8`)."""
@@ -21,13 +19,13 @@ Tap = tuple[str, str]
 def stages_of(model: SegmentationModel) -> dict[str, int]:
     """Channels of the encoder's stages, found with one small image. Raises: SpecError."""
     problem: Exception | None = None
-    for side in _PROBES:
+    for side in PROBE_SIDES:
         try:
             return _channels(model, side)
         except (RuntimeError, ValueError, AssertionError) as error:
             problem = error
     raise SpecError(
-        f"{model.spec.arch} with {model.spec.encoder} takes no images of {_PROBES} pixels: {problem}",
+        f"{model.spec.arch} with {model.spec.encoder} takes no images of {PROBE_SIDES} pixels: {problem}",
         remedy="terms without features and heads, or another encoder",
     )
 

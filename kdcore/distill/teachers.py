@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kdcore.distill.class_map import with_classes
 from kdcore.errors import PreflightFailed
+from kdcore.models.frozen import freeze
 from kdcore.models.network import SegmentationModel, tapped
 from kdcore.models.store import ModelCard, load_model
 from kdcore.spec.class_map import ClassesDiffer, Sources, known_classes, map_classes
@@ -58,14 +59,16 @@ def load_teachers(
     for index, item in enumerate(inputs):
         model, card = load_model(run / item.path, field=f"teachers.{index}.model")
         sources = _sources(item, card, classes, field=f"teachers.{index}.classes")
-        model = with_classes(model, sources)
-        model.to(device).requires_grad_(False).eval()
+        model = with_classes(freeze(model), sources).to(device)
         teachers.append(Teacher(item.name, item.weight, model, card, sources))
     return teachers
 
 
 def ask(teacher: Teacher, images_NCHW: Tensor) -> TeacherOutput:
     """One forward pass; the teacher's buffers are the same afterwards.
+
+    Not under `inference_mode`: losses keep what it returns for their backward pass, which torch
+    refuses for its tensors.
 
     The logits are contiguous: sums over them must not depend on how a network laid them out.
     """

@@ -15,6 +15,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's; every encoder that the registry offers was trained with them."""
 STRIDE_MAX = 32
 STRIDE = "stride"
+PROBE_SIDES = (64, 224)
+"""Of images that tell how a network is built; windows and patches of 7 and 14 need the second."""
 
 
 class SegmentationModel(nn.Module):
@@ -33,6 +35,7 @@ class SegmentationModel(nn.Module):
         self.net = net
         self.spec = spec
         self.classes = classes
+        self.memory_format = torch.contiguous_format
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
@@ -43,6 +46,7 @@ class SegmentationModel(nn.Module):
         resolution, (N, classes, H, W), since a crop at a stride would shift them.
         """
         height, width = images_NCHW.shape[-2:]
+        images_NCHW = images_NCHW.contiguous(memory_format=self.memory_format)
         if images_NCHW.dtype == torch.uint8:
             images_NCHW = images_NCHW.float() / 255
         images_NCHW = (images_NCHW - self.mean) / self.std
@@ -62,6 +66,11 @@ class SegmentationModel(nn.Module):
         encoder = self.net.encoder
         assert isinstance(encoder, nn.Module)
         return encoder
+
+    def lay_out(self, memory_format: torch.memory_format) -> None:
+        """Keep weights, and from here on images and maps, in this order of memory."""
+        self.memory_format = memory_format
+        self.net.to(memory_format=memory_format)
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Parameters of the encoder, and all others (the head)."""

@@ -7,6 +7,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation, Segf
 
 from kdcore.models.choices import choose, construct
 from kdcore.models.hugging_face import STAGES, configure, load_pretrained
+from kdcore.models.segformer_head import SegformerHead
 from kdcore.spec.model import ModelSpec
 
 _DEPTHS = {
@@ -29,7 +30,7 @@ class Segformer(nn.Module):
         super().__init__()
         whole = SegformerForSemanticSegmentation(configure(SegformerConfig, **settings))
         self.encoder = Backbone(whole.segformer)
-        self.decode_head = whole.decode_head
+        self.decode_head = SegformerHead(whole.decode_head)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         logits: Tensor = self.decode_head(self.encoder(images_NCHW))

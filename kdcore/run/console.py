@@ -58,5 +58,8 @@ class _Bars:
             )
         elif isinstance(event, events.Metric) and "val/miou" in event.values:
             self._progress.update(task, miou=f"val mIoU {event.values['val/miou']:.3f}")
+        elif isinstance(event, events.Resolved):
+            choices = ", ".join(f"{field} {value}" for field, value in event.values.items())
+            self._progress.console.print(f"[dim]{job.key}: {choices}[/dim]")
         elif isinstance(event, events.Warned):
             self._progress.console.print(f"[yellow]{job.key}: {event.message}[/yellow]")

@@ -14,6 +14,7 @@ from kdcore.errors import Interrupted
 from kdcore.models.network import build_model
 from kdcore.models.store import ModelCard, save_model
 from kdcore.run import preflight
+from kdcore.run.computing import choices, settle
 from kdcore.run.events import EventLog
 from kdcore.run.watching import RunWatcher, score_values
 from kdcore.spec.dataset import DatasetManifest
@@ -67,6 +68,8 @@ def run_fit(
     torch.manual_seed(job.seed)
     model = build_model(_placed(job.model, run), len(manifest.classes)).to(device)
     teachers = load_teachers(run, job.teachers, manifest.classes, device=device)
+    train_spec = settle(job.train, model, teachers, device=device)
+    job = job.model_copy(update={"train": train_spec})
     watcher.stage("preflight")
     torch.manual_seed(job.seed)
     objective = Objective(
@@ -77,14 +80,14 @@ def run_fit(
         replay=open_replay(run, job, manifest, cache=cache or run / CACHE, warned=watcher.warned),
         min_confidence=job.unlabelled.min_confidence if job.unlabelled else None,
     ).to(device)  # fmt: skip
-    preflight.check(
-        preflight.Parts(
-            run, job, manifest, model, objective, teachers, train, val, pool, device=device
-        ),
-        warn=watcher.warned,
-        tell=watcher.found,
-        between=between,
+    parts = preflight.Parts(
+        run, job, manifest, model, objective, teachers, train, val, pool, device=device
     )
+    preflight.check(parts, warn=watcher.warned, tell=watcher.found, between=between)
+    compiled = train_spec.compile == "on" and preflight.compile_networks(
+        parts, cache=cache, warn=watcher.warned
+    )
+    watcher.resolved(choices(train_spec, teachers, compiled=compiled))
 
     trainer = Trainer(
         model, objective, job.train, run=run, seed=job.seed, device=device, watcher=watcher

@@ -7,7 +7,7 @@ from typing import Literal
 from kdcore.report.scores import score
 from kdcore.run.events import EventLog, now
 from kdcore.spec.dataset import ClassEntry
-from kdcore.spec.events import CheckpointWritten, Metric, Progress, Warned
+from kdcore.spec.events import CheckpointWritten, Metric, Progress, Resolved, Warned
 from kdcore.train.evaluate import Confusions
 
 Stage = Literal["preparing", "preflight", "training", "evaluating", "reporting"]
@@ -69,6 +69,10 @@ class RunWatcher:
 
     def checkpointed(self, step: int, path: str) -> None:
         self._log.add(CheckpointWritten(at=now(), step=step, path=path))
+
+    def resolved(self, values: Mapping[str, str]) -> None:
+        """What the spec left to the machine."""
+        self._log.add(Resolved(at=now(), values=dict(values)))
 
     def warned(self, code: str, message: str) -> None:
         self._log.add(Warned(at=now(), code=code, message=message))

@@ -51,7 +51,15 @@ class Warned(_Event):
     message: str
 
 
+class Resolved(_Event):
+    """What the spec left to the machine, by field: ``train.precision``, ``train.compile``, ..."""
+
+    type: Literal["resolved"] = "resolved"
+    values: dict[str, str]
+
+
 Event = Annotated[
-    Progress | Metric | CheckpointWritten | ImageWritten | Warned, Field(discriminator="type")
+    Progress | Metric | CheckpointWritten | ImageWritten | Warned | Resolved,
+    Field(discriminator="type"),
 ]
 event_adapter: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,8 +1,8 @@
 """How a network is trained; the unit of time is the optimizer step, never the epoch."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from kdcore.spec.base import Spec
 from kdcore.spec.ramp import Fraction, Positive
@@ -10,6 +10,14 @@ from kdcore.spec.ramp import Fraction, Positive
 Side = Annotated[int, Field(ge=16, le=8192)]
 Size = tuple[Side, Side]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _switch(value: Any) -> Any:
+    """YAML reads a bare `on` and `off` as truth values."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+Switch = Annotated[Literal["auto", "off", "on"], BeforeValidator(_switch)]
 
 
 class AdamW(Spec):
@@ -97,6 +105,14 @@ class TrainSpec(Spec):
     clip_norm: Positive | None = Field(default=None, description="Global gradient norm bound")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 on a GPU that has it, fp32 elsewhere"
+    )
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        default="auto",
+        description="Order of maps and weights in memory; auto: channels_last for convolutional "
+        "encoders, on a CPU for those with depthwise convolutions alone; for each network its own",
+    )
+    compile: Switch = Field(
+        default="auto", description="torch.compile in training; auto: on a GPU, not on a CPU"
     )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,

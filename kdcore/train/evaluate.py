@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kdcore.data.samples import Samples
 from kdcore.losses.masking import resize_logits
+from kdcore.models.compiled import uncompiled
 from kdcore.models.network import SegmentationModel
 from kdcore.spec.dataset import IGNORE
 
@@ -32,11 +33,12 @@ def evaluate(
     model.eval()
     confusions = []
     try:
-        for index in range(len(samples)):
-            image_CHW, mask_HW = samples[index]
-            prediction_HW = predict(model, image_CHW, device=device)
-            confusions.append(confusion(prediction_HW.cpu(), mask_HW, model.classes))
-            between()
+        with uncompiled(model):
+            for index in range(len(samples)):
+                image_CHW, mask_HW = samples[index]
+                prediction_HW = predict(model, image_CHW, device=device)
+                confusions.append(confusion(prediction_HW.cpu(), mask_HW, model.classes))
+                between()
     finally:
         model.train(was_training)
     return np.stack(confusions)

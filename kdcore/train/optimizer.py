@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdcore.models.network import SegmentationModel
 from kdcore.spec.train import AdamW, TrainSpec, WarmupStableCosine
@@ -15,7 +16,10 @@ POLY_POWER = 0.9
 def build_optimizer(
     model: SegmentationModel, adapters: Iterable[nn.Parameter], spec: TrainSpec
 ) -> torch.optim.Optimizer:
-    """Groups: encoder, head and adapters (`head_lr_factor`); no decay on norms and biases."""
+    """Groups: encoder, head and adapters (`head_lr_factor`); no decay on norms and biases.
+
+    AdamW is fused, which takes a third of the time; see `restore_optimizer`.
+    """
     encoder, head = model.parameter_groups()
     groups = []
     for parameters, factor in ((encoder, 1.0), ([*head, *adapters], spec.head_lr_factor)):
@@ -26,10 +30,23 @@ def build_optimizer(
                 decay = spec.optimizer.weight_decay if decayed else 0.0
                 groups.append({"params": chosen, "lr": lr, "base_lr": lr, "weight_decay": decay})
     if isinstance(spec.optimizer, AdamW):
-        return torch.optim.AdamW(groups, betas=spec.optimizer.betas)
+        return torch.optim.AdamW(groups, betas=spec.optimizer.betas, fused=True)
     return torch.optim.SGD(
         groups, momentum=spec.optimizer.momentum, nesterov=spec.optimizer.nesterov
     )
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load a state, its moments laid out as their parameters are.
+
+    A fused step pairs values by their place in memory and asks no strides: moments saved beside
+    parameters of another memory format would silently be those of other weights.
+    """
+    optimizer.load_state_dict(saved)
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, spec: TrainSpec, step: int) -> float:

@@ -17,9 +17,10 @@ from kdcore.models.network import SegmentationModel
 from kdcore.report.scores import score
 from kdcore.spec.train import TrainSpec
 from kdcore.train.checkpoint import load_checkpoint, save_checkpoint
+from kdcore.train.computing import precision_of
 from kdcore.train.ema import Ema
 from kdcore.train.evaluate import Confusions, evaluate
-from kdcore.train.optimizer import build_optimizer, set_learning_rate
+from kdcore.train.optimizer import build_optimizer, restore_optimizer, set_learning_rate
 
 METRICS_EVERY = 10
 """Steps between two points of the training metrics."""
@@ -251,7 +252,7 @@ class Trainer:
         self.step = state["step"]
         self.model.net.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_optimizer(self.optimizer, state["optimizer"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.best = Best(**state["best"])
@@ -265,10 +266,3 @@ class Trainer:
 
 def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in state.items()}
-
-
-def precision_of(spec: TrainSpec, device: torch.device) -> str:
-    """`auto` is bf16 on a GPU that has it, fp32 elsewhere."""
-    if spec.precision != "auto":
-        return spec.precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

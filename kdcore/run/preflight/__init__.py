@@ -5,6 +5,7 @@ The findings are listed in `docs/preflight.md`.
 
 from collections.abc import Callable
 
+from kdcore.run.preflight.compiling import compile_networks
 from kdcore.run.preflight.data import check_ignored, check_pool, tell_absent_classes
 from kdcore.run.preflight.first_batch import check_first_batch
 from kdcore.run.preflight.free_memory import free_bytes
@@ -13,7 +14,7 @@ from kdcore.run.preflight.space import check_space
 from kdcore.run.preflight.strides import check_grids, check_images, check_size, tell_padding
 from kdcore.run.preflight.teachers import check_teacher_quality, tell_classes
 
-__all__ = ["Parts", "check"]
+__all__ = ["Parts", "check", "compile_networks"]
 
 
 def check(parts: Parts, *, warn: Warn, tell: Tell, between: Callable[[], None]) -> None:

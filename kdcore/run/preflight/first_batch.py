@@ -12,7 +12,7 @@ from kdcore.run.preflight.live_bytes import LiveBytes
 from kdcore.run.preflight.memory import check_memory, estimate, too_large
 from kdcore.run.preflight.parts import Parts, Tell
 from kdcore.spec.dataset import IGNORE
-from kdcore.train.trainer import precision_of
+from kdcore.train.computing import precision_of
 
 PROBED_IMAGES = 2
 """The least that batch norm takes."""
@@ -51,6 +51,12 @@ def check_first_batch(parts: Parts, *, free: int | None, tell: Tell) -> None:
         check_memory(needed, free=free)
         if probed < images:
             _step(parts, batch)
+
+
+def try_step(parts: Parts) -> None:
+    """A step of the whole first batch; weights, buffers and RNGs are as before. Raises: PreflightFailed."""
+    with _untouched(parts):
+        _step(parts, _first_batch(parts))
 
 
 def _first_batch(parts: Parts) -> Batch:

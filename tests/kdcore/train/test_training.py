@@ -64,13 +64,14 @@ def test_it_starts_from_the_weights_among_its_inputs(lay_out: LayOut, fit_spec: 
 def test_the_teacher_is_the_same_afterwards(lay_out: LayOut, fit_spec: FitSpec) -> None:
     teacher = lay_out("teacher", with_train(fit_spec, steps=2))
     assert run_directory(teacher).status == "succeeded"
-    before = load_file(teacher / MODEL_WEIGHTS)
-    captured: list[Any] = []
+    file = (teacher / MODEL_WEIGHTS).read_bytes()
+    captured: list[tuple[Any, dict[str, torch.Tensor]]] = []
 
     class Watched(Objective):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            captured.append(args[2][0].model)
+            model = args[2][0].model
+            captured.append((model, {k: v.clone() for k, v in model.net.state_dict().items()}))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kdcore.run.fit.Objective", Watched)
@@ -81,10 +82,13 @@ def test_the_teacher_is_the_same_afterwards(lay_out: LayOut, fit_spec: FitSpec) 
         }
         run = lay_out("run", spec, {"inputs/models/one": teacher / "model"})
         assert run_directory(run).status == "succeeded"
-    after = captured[0].net.state_dict()
+    model, before = captured[0]
+    after = model.net.state_dict()
+    assert before
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not captured[0].training
+    assert not model.training
+    assert (teacher / MODEL_WEIGHTS).read_bytes() == file
 
 
 def test_two_teachers_teach_by_their_weights(lay_out: LayOut, fit_spec: FitSpec) -> None:
