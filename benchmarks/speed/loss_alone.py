@@ -18,7 +18,7 @@ from kdcore.models.network import SegmentationModel
 from kdcore.models.store import read_card
 from kdcore.spec.rundir import MODEL_INPUTS
 
-_WARM_UP, _CYCLES = 2, 3
+_WARM_UP, _STEPS, _CYCLES = 2, 5, 3
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,10 @@ class _Given(nn.Module):
         return self.logits_NCHW
 
 
-def time_losses(
-    scene: Scene, device: torch.device, threads: int, *, steps: int, dtype: torch.dtype
-) -> LossAlone:
-    """Logits of the first teacher's and of the student's own grid, in ``dtype``; ABBA × 3."""
+def time_losses(scene: Scene, device: torch.device, threads: int) -> LossAlone:
+    """Of the first teacher's and the student's logits on their grid, bf16 on a GPU; ABBA × 3."""
     torch.set_num_threads(threads)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     plain, ours = _losses(scene, device, dtype)
     for _ in range(_WARM_UP):
         plain()
@@ -53,7 +52,7 @@ def time_losses(
     seconds: dict[str, list[float]] = {"plain": [], "ours": []}
     for _ in range(_CYCLES):
         for name, loss in (("plain", plain), ("ours", ours), ("ours", ours), ("plain", plain)):
-            seconds[name] += _time(loss, device, steps)
+            seconds[name] += _seconds(loss, device)
     return LossAlone(median(seconds["plain"]), median(seconds["ours"]))
 
 
@@ -95,10 +94,10 @@ def _given(
     return SegmentationModel(_Given(logits_NCHW), model.spec, model.classes).to(device).train()
 
 
-def _time(loss: Callable[[], None], device: torch.device, steps: int) -> list[float]:
+def _seconds(loss: Callable[[], None], device: torch.device) -> list[float]:
     clock = meter(device)
     clock.mark()
-    for _ in range(steps):
+    for _ in range(_STEPS):
         loss()
         clock.mark()
     return clock.seconds()
