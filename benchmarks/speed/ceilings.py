@@ -26,9 +26,7 @@ class Ceilings:
     copy: float
 
 
-def measure_ceilings(
-    device: torch.device, threads: int, *, small: bool = False
-) -> Ceilings:
+def measure_ceilings(device: torch.device, threads: int, *, small: bool = False) -> Ceilings:
     """Medians of 7, without TF32. ``small``: to see that it runs; too small to be a ceiling."""
     torch.set_num_threads(threads)
     side = _SMALL_SIDE if small else _SIDES[device.type]

@@ -1,6 +1,7 @@
 """All that differs between a CPU and a GPU when something is measured: clock, memory, TF32."""
 
 import contextlib
+import itertools
 import resource
 import time
 from pathlib import Path
@@ -30,7 +31,7 @@ class HostMeter:
 
     def seconds(self) -> list[float]:
         marks, self._marks = self._marks, []
-        return [later - earlier for earlier, later in zip(marks, marks[1:], strict=False)]
+        return [later - earlier for earlier, later in itertools.pairwise(marks)]
 
 
 class CudaMeter:
@@ -47,10 +48,7 @@ class CudaMeter:
     def seconds(self) -> list[float]:
         torch.cuda.synchronize()
         marks, self._marks = self._marks, []
-        return [
-            earlier.elapsed_time(later) / 1000
-            for earlier, later in zip(marks, marks[1:], strict=False)
-        ]
+        return [earlier.elapsed_time(later) / 1000 for earlier, later in itertools.pairwise(marks)]
 
 
 def meter(device: torch.device) -> Meter:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.speed.ceilings import FLOOR_CLASSES, FLOOR_SIZE, Ceilings, floor_seconds
 from benchmarks.speed.loss_alone import LossAlone
-from benchmarks.speed.measure import Case, Spread
+from benchmarks.speed.measure import Case
 from benchmarks.speed.workload import ArmName, Pair, Workload
 
 
@@ -85,10 +85,10 @@ def _against_peers(device: str, case: Case) -> Iterator[Goal]:
         number, limit = _REPLAY if on_gpu else (None, None)
         yield _speed(case, "Bcache", "B", number, limit)
     if "A" in case.arms:
-        ours, peer = (case.arms[name].prepared.peak_bytes for name in ("B", "A"))
+        ours, plain = (case.arms[name].prepared.peak_bytes for name in ("B", "A"))
         yield Goal(
             None, f"peak memory, B to A; {workload}",
-            f"{ours / 2**20:.0f} MiB", f"{peer / 2**20:.0f} MiB", ours / max(1, peer),
+            f"{ours / 2**20:.0f} MiB", f"{plain / 2**20:.0f} MiB", ours / max(1, plain),
             1.0 if workload.pair != "ens" and _full_size(workload) else None, at_most=True,
         )  # fmt: skip
 

@@ -82,9 +82,7 @@ def measure(
     case = Case(scene.workload)
     with ExitStack() as stack:
         # All load side by side; what is reported as warm-up is done one by one.
-        processes = [
-            stack.enter_context(ArmProcess(name, scene, device, threads)) for name in arms
-        ]
+        processes = [stack.enter_context(ArmProcess(name, scene, device, threads)) for name in arms]
         ready = [process for process in processes if _warmed_up(process, case, form)]
         for cycle in range(form.cycles):
             if cycle and time.monotonic() > deadline:

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import get_args
 
 from benchmarks.speed.measure import Form
-from benchmarks.speed.workload import ARMS, PAIRS, ArmName, Models, Pair, Precision, Source, Workload
+from benchmarks.speed.workload import (
+    ARMS,
+    PAIRS,
+    ArmName,
+    Models,
+    Pair,
+    Precision,
+    Source,
+    Workload,
+)
 
 _BATCHES_GPU, _CLASSES_GPU = [8, 32, 64], [19, 150]
 _MINUTES_GPU = 8.5
@@ -81,7 +90,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, help="steps of each arm first; CPU: 3, GPU: 20")
     parser.add_argument("--steps", type=int, help="timed steps of a block; CPU: 2, GPU: 17")
     parser.add_argument("--settle", type=int, default=1, help="untimed steps before each block")
-    parser.add_argument("--cycles", type=int, default=3, help="times that all arms go forth and back")
+    parser.add_argument(
+        "--cycles", type=int, default=3, help="times that all arms go forth and back"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--all", action="store_true", help="all goals, until --minutes are over")
     parser.add_argument("--minutes", type=float, help="with --all on a GPU: 8.5")

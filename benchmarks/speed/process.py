@@ -45,7 +45,10 @@ class ArmProcess:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
@@ -69,7 +72,9 @@ def in_process(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) 
 def _one_process() -> ProcessPoolExecutor:
     # The server imports once what all need, and has no threads and no GPU when it forks.
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, "benchmarks.speed.arms.plain", "benchmarks.speed.arms.ours"])
+    context.set_forkserver_preload(
+        [__name__, "benchmarks.speed.arms.plain", "benchmarks.speed.arms.ours"]
+    )
     return ProcessPoolExecutor(1, mp_context=context)
 
 

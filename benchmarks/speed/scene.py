@@ -46,7 +46,8 @@ class Scene:
     @property
     def teacher_inputs(self) -> tuple[TeacherInput, ...]:
         return tuple(
-            TeacherInput(name=name, path=f"{MODEL_INPUTS}/{name}") for name in self.workload.teachers
+            TeacherInput(name=name, path=f"{MODEL_INPUTS}/{name}")
+            for name in self.workload.teachers
         )
 
     def samples(self, split: str = "train") -> Samples:

@@ -76,7 +76,7 @@ class Ours:
         def note(_: nn.Module, __: object, total: Total) -> None:
             losses.append(total.loss.detach())
 
-        self.pace.left, self.pace.done = steps, done
+        self.pace.left, self.pace.stepped = steps, done
         handle = self.objective.register_forward_hook(note)
         with suppress(Interrupted):
             self.trainer.fit(
@@ -113,7 +113,8 @@ def fit_job(scene: Scene, *, cached: bool) -> FitJob:
 
 
 def objective_terms(workload: Workload) -> list[dict[str, object]]:
-    kd = {"kind": "kd", "temperature": workload.temperature, "weight": workload.kd_weight}
+    grid = {} if workload.kl_grid == "logits" else {"grid": workload.kl_grid}
+    kd = {"kind": "kd", "temperature": workload.temperature, "weight": workload.kd_weight, **grid}
     return [{"kind": "ce"}, kd]
 
 
@@ -121,11 +122,9 @@ class _Pace(RunWatcher):
     """Says when a step is done, and asks for a stop after the last."""
 
     left = 0
-
-    @staticmethod
-    def done() -> None: ...
+    stepped: Callable[[], None]
 
     def progressed(self, step: int) -> None:
         super().progressed(step)
         self.left -= 1
-        self.done()
+        self.stepped()

@@ -41,12 +41,10 @@ class Plain:
         if self.competent:
             allow_tf32(self.device, allowed=True)
         scene = self.scene
-        layout = torch.channels_last if self.competent else torch.contiguous_format
         names = scene.workload.teachers
         teachers = Together([published(scene.teacher(name)) for name in names])
-        self.teacher = AtImageSize(teachers).to(self.device, memory_format=layout).eval()
-        student = AtImageSize(published(scene.student()))
-        self.student = student.to(self.device, memory_format=layout).train()
+        self.teacher = self._placed(AtImageSize(teachers)).eval()
+        self.student = self._placed(AtImageSize(published(scene.student()))).train()
         self.prepare()
         # Dropout of all arms begins alike.
         torch.manual_seed(scene.workload.seed)
@@ -89,6 +87,11 @@ class Plain:
         if self.competent:
             images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
         return images_NCHW, labels_NHW.to(self.device, non_blocking=self.competent)
+
+    def _placed(self, net: AtImageSize) -> AtImageSize:
+        net.to(self.device)
+        # Parameters of four dimensions alone change, which the types of torch do not say.
+        return net.to(memory_format=torch.channels_last) if self.competent else net  # type: ignore[call-overload,no-any-return]
 
     def _batches(self, steps: int) -> Iterable[Pair]:
         return self.data.stream(self.step, steps)

@@ -1,5 +1,6 @@
 """Data as a plain loop has it: float tensors in memory, or PIL, torchvision and worker processes."""
 
+import warnings
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -32,7 +33,9 @@ class InMemory:
     def __init__(self, scene: Scene, *, pinned: bool) -> None:
         self._kept = [normalised(batch) for batch in scene.batches(KEPT_BATCHES)]
         if pinned:
-            self._kept = [(images.pin_memory(), labels.pin_memory()) for images, labels in self._kept]
+            self._kept = [
+                (images.pin_memory(), labels.pin_memory()) for images, labels in self._kept
+            ]
 
     def stream(self, start: int, steps: int) -> Iterable[Pair]:
         return (self._kept[step % len(self._kept)] for step in range(start, start + steps))
@@ -46,13 +49,17 @@ class FromDisk:
         self._files = _Files(scene)
 
     def stream(self, start: int, steps: int) -> Iterable[Pair]:
-        return DataLoader(
-            self._files,
-            batch_size=self._scene.workload.batch,
-            sampler=order_of_samples(self._scene, start, steps),
-            num_workers=self._workers,
-            pin_memory=self._pinned,
-        )
+        order = order_of_samples(self._scene, start, steps)
+        with warnings.catch_warnings():
+            # Four workers on two cores are what people start.
+            warnings.filterwarnings("ignore", message="This DataLoader will create")
+            return DataLoader(
+                self._files,
+                batch_size=self._scene.workload.batch,
+                sampler=order,
+                num_workers=self._workers,
+                pin_memory=self._pinned,
+            )
 
 
 def normalised(batch: Batch) -> Pair:
