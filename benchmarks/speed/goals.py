@@ -63,7 +63,7 @@ def goals(
     """One row a comparison that the cases allow."""
     rows: list[Goal] = []
     for case in cases:
-        if "B" in case.arms and case.workload.source == "memory":
+        if "B" in case.arms:
             rows += _against_peers(device, case)
             rows += _of_floor(device, case, ceilings)
     rows += _best_against_best(device, cases)
@@ -81,7 +81,7 @@ def _against_peers(device: str, case: Case) -> Iterator[Goal]:
         number, limit = limits.get((workload.pair, peer), (None, None))
         yield _speed(case, "B", peer, number, limit)
     if "Bcache" in case.arms:
-        on_gpu = device == "cuda" and workload.pair == "sf" and _full_size(workload)
+        on_gpu = device == "cuda" and workload.pair == "sf" and _is_the_goals(workload)
         number, limit = _REPLAY if on_gpu else (None, None)
         yield _speed(case, "Bcache", "B", number, limit)
     if "A" in case.arms:
@@ -89,7 +89,7 @@ def _against_peers(device: str, case: Case) -> Iterator[Goal]:
         yield Goal(
             None, f"peak memory, B to A; {workload}",
             f"{ours / 2**20:.0f} MiB", f"{plain / 2**20:.0f} MiB", ours / max(1, plain),
-            1.0 if workload.pair != "ens" and _full_size(workload) else None, at_most=True,
+            1.0 if workload.pair != "ens" and _is_the_goals(workload) else None, at_most=True,
         )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def _best_against_best(device: str, cases: Sequence[Case]) -> Iterator[Goal]:
             number, f"B / {peer}, each at its best batch; {pair}",
             f"{_rate(ours, 'B')} at {ours.workload.batch}",
             f"{_rate(theirs, peer)} at {theirs.workload.batch}",
-            ratio, limit if _full_size(ours.workload) else None,
+            ratio, limit if _is_the_goals(ours.workload) else None,
         )  # fmt: skip
 
 
@@ -134,21 +134,22 @@ def _best(cases: Sequence[Case], pair: Pair, arm: str) -> Case | None:
 
 def _of_floor(device: str, case: Case, ceilings: Ceilings) -> Iterator[Goal]:
     workload = case.workload
-    if device != "cuda" or workload.classes != FLOOR_CLASSES or workload.models == "tiny":
+    measurable = workload.models == "published" and workload.source == "memory"
+    if device != "cuda" or workload.classes != FLOOR_CLASSES or not measurable:
         return
     floor = floor_seconds(workload.pair, ceilings) * (workload.size / FLOOR_SIZE) ** 2
     ours = case.arms["B"].step_seconds().median / workload.batch
     number, limit = _FLOOR_LIMITS.get(workload.pair, (None, None))
     yield Goal(
         number, f"share of the floor; {workload}", f"{1000 * ours:.2f} ms/image",
-        f"{1000 * floor:.2f} ms/image", floor / ours, limit if _full_size(workload) else None,
+        f"{1000 * floor:.2f} ms/image", floor / ours, limit if _is_the_goals(workload) else None,
     )  # fmt: skip
 
 
 def _of_losses(
     device: str, workload: Workload, loss: LossAlone, cases: Sequence[Case]
 ) -> Iterator[Goal]:
-    full = _full_size(workload)
+    full = _is_the_goals(workload)
     number, limit = _LOSS[device]
     yield Goal(
         number, f"losses alone, plain / ours; {workload}",
@@ -180,7 +181,7 @@ def _stalls(device: str, cases: Sequence[Case]) -> Iterator[Goal]:
         yield Goal(
             number, f"input stall of B; {case.workload}",
             f"{1000 * disk:.1f} ms", f"{1000 * memory:.1f} ms", max(0.0, 1 - memory / disk),
-            limit if device == "cuda" and _full_size(case.workload) else None, at_most=True,
+            limit if device == "cuda" and _is_the_goals(other.workload) else None, at_most=True,
         )  # fmt: skip
 
 
@@ -190,7 +191,7 @@ def _without_source(case: Case) -> tuple[object, ...]:
 
 
 def _limits(device: str, workload: Workload) -> dict[tuple[Pair, ArmName], tuple[int, float]]:
-    if not _full_size(workload) or workload.classes != FLOOR_CLASSES:
+    if not _is_the_goals(workload) or workload.classes != FLOOR_CLASSES:
         return {}
     if device == "cuda":
         return _GPU_LIMITS
@@ -199,8 +200,12 @@ def _limits(device: str, workload: Workload) -> dict[tuple[Pair, ArmName], tuple
     return _CPU_LIMITS
 
 
-def _full_size(workload: Workload) -> bool:
-    return workload.size == FLOOR_SIZE and workload.models == "published"
+def _is_the_goals(workload: Workload) -> bool:
+    return (
+        workload.size == FLOOR_SIZE
+        and workload.models == "published"
+        and workload.source == "memory"
+    )
 
 
 def _rate(case: Case, arm: str) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
@@ -94,6 +94,8 @@ _here: _Here | None = None
 def _load(name: ArmName, scene: Scene, device: torch.device, threads: int) -> None:
     global _here  # noqa: PLW0603
     torch.set_num_threads(threads)
+    # Workers of loaders start as they do in any program, not as this process was started.
+    set_start_method(None, force=True)
     started = time.perf_counter()
     arm = build_arm(name, scene, device)
     memory = PeakMemory(device)

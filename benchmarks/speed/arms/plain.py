@@ -91,7 +91,7 @@ class Plain:
     def _placed(self, net: AtImageSize) -> AtImageSize:
         net.to(self.device)
         # Parameters of four dimensions alone change, which the types of torch do not say.
-        return net.to(memory_format=torch.channels_last) if self.competent else net  # type: ignore[call-overload,no-any-return]
+        return net.to(memory_format=torch.channels_last) if self.competent else net
 
     def _batches(self, steps: int) -> Iterable[Pair]:
         return self.data.stream(self.step, steps)

@@ -47,19 +47,18 @@ class FromDisk:
     def __init__(self, scene: Scene, *, workers: int, pinned: bool) -> None:
         self._scene, self._workers, self._pinned = scene, workers, pinned
         self._files = _Files(scene)
+        # More workers than cores are what people start.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
 
     def stream(self, start: int, steps: int) -> Iterable[Pair]:
         order = order_of_samples(self._scene, start, steps)
-        with warnings.catch_warnings():
-            # Four workers on two cores are what people start.
-            warnings.filterwarnings("ignore", message="This DataLoader will create")
-            return DataLoader(
-                self._files,
-                batch_size=self._scene.workload.batch,
-                sampler=order,
-                num_workers=self._workers,
-                pin_memory=self._pinned,
-            )
+        return DataLoader(
+            self._files,
+            batch_size=self._scene.workload.batch,
+            sampler=order,
+            num_workers=self._workers,
+            pin_memory=self._pinned,
+        )
 
 
 def normalised(batch: Batch) -> Pair:

@@ -7,7 +7,7 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import SegformerForSemanticSegmentation
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from kdcore.models.network import SegmentationModel
 
@@ -18,8 +18,9 @@ def published(model: SegmentationModel) -> nn.Module:
     """(N, 3, H, W) normalised -> logits at the native stride; the same weights and mode."""
     state = model.net.state_dict()
     if model.spec.arch == "segformer":
-        config = copy.deepcopy(model.net.encoder.segformer.config)  # type: ignore[union-attr]
-        net: nn.Module = Segformer(SegformerForSemanticSegmentation(config))
+        config = model.net.get_submodule("encoder.segformer").config
+        assert isinstance(config, SegformerConfig), "what transformers builds from"
+        net: nn.Module = Segformer(SegformerForSemanticSegmentation(copy.deepcopy(config)))
         state = {f"net.{name.removeprefix('encoder.')}": value for name, value in state.items()}
     else:
         options = {
@@ -36,13 +37,12 @@ def published(model: SegmentationModel) -> nn.Module:
 
 def named_gradients(net: nn.Module) -> dict[str, Tensor]:
     """By the names that the parameters have in kdcore."""
-    of_segformer = isinstance(net, Segformer)
-    inner = net.net if of_segformer else net
+    inner = net.get_submodule("net") if isinstance(net, Segformer) else net
     gradients = {}
     for name, parameter in inner.named_parameters():
         if parameter.grad is not None:
-            renamed = of_segformer and name.startswith(_OF_SEGFORMER)
-            gradients[f"encoder.{name}" if renamed else name] = parameter.grad
+            renamed = f"encoder.{name}" if name.startswith(_OF_SEGFORMER) else name
+            gradients[renamed] = parameter.grad
     return gradients
 
 
