@@ -44,9 +44,9 @@ def main(arguments: list[str]) -> int:
         started = time.monotonic()
         if started + longest > deadline:
             result.left_out.append(str(item.workload))
-            continue
-        _add(result, item, device, threads=given.threads, deadline=deadline)
-        longest = max(longest, time.monotonic() - started)
+        else:
+            _add(result, item, device, threads=given.threads, deadline=deadline)
+            longest = max(longest, time.monotonic() - started)
         _write(result, given.out, f"kd-{given.device}-{given.size}-{result.machine['date']}")
     print(to_markdown(result))
     failed = any(case.failed for case in result.cases)

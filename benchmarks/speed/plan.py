@@ -111,4 +111,5 @@ def _fill_in(given: argparse.Namespace) -> None:
     given.classes = given.classes or (_CLASSES_GPU if whole else [19])
     given.warm_up = given.warm_up or (20 if on_gpu else 3)
     given.steps = given.steps or (17 if on_gpu else 2)
-    given.minutes = given.minutes or (_MINUTES_GPU if whole else float("inf"))
+    if given.minutes is None:
+        given.minutes = _MINUTES_GPU if whole else float("inf")

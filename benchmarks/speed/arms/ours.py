@@ -1,6 +1,7 @@
 """kdcore as `kd run` uses it, at its defaults (B), and with the teachers' logits kept (Bcache)."""
 
 import os
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -49,8 +50,10 @@ class Ours:
         teachers = load_teachers(
             self.scene.root, job.teachers, manifest.classes, device=self.device
         )
+        log = EventLog(self.run)
+        weakref.finalize(self, log.close)
         self.pace = _Pace(
-            EventLog(self.run), lambda: self.pace.left == 0,
+            log, lambda: self.pace.left == 0,
             classes=manifest.classes, steps=job.train.steps, batch=job.train.batch,
         )  # fmt: skip
         replay = open_replay(
