@@ -1,0 +1,1 @@
+"""How fast a distillation trains, ours against others, on equal work: parts of `benchmarks.kd`."""
