@@ -29,6 +29,7 @@ def run_recipe_with_progress(
         TextColumn("{task.fields[stage]:<10}"),
         BarColumn(bar_width=None),
         TextColumn("{task.completed:>6.0f}/{task.total:<6.0f}"),
+        TextColumn("{task.fields[speed]}"),
         TextColumn("{task.fields[miou]}"),
         TimeRemainingColumn(),
     )
@@ -50,13 +51,22 @@ class _Bars:
 
     def tell(self, job: PlannedJob, event: events.Event) -> None:
         if job.key not in self._tasks:
-            self._tasks[job.key] = self._progress.add_task(job.key, stage="", miou="", total=1)
+            self._tasks[job.key] = self._progress.add_task(
+                job.key, stage="", speed="", miou="", total=1
+            )
         task = self._tasks[job.key]
         if isinstance(event, events.Progress):
             self._progress.update(
                 task, stage=event.stage, completed=event.step, total=max(1, event.steps)
             )
-        elif isinstance(event, events.Metric) and "val/miou" in event.values:
-            self._progress.update(task, miou=f"val mIoU {event.values['val/miou']:.3f}")
+        elif isinstance(event, events.Metric):
+            self._show(task, event.values)
         elif isinstance(event, events.Warned):
             self._progress.console.print(f"[yellow]{job.key}: {event.message}[/yellow]")
+
+    def _show(self, task: TaskID, values: dict[str, float]) -> None:
+        if "val/miou" in values:
+            self._progress.update(task, miou=f"val mIoU {values['val/miou']:.3f}")
+        if "speed/images_per_second" in values:
+            rate, stall = values["speed/images_per_second"], values["speed/input_stall"]
+            self._progress.update(task, speed=f"{rate:.1f} img/s, {stall:.0%} input stall")

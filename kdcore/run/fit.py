@@ -15,7 +15,7 @@ from kdcore.models.network import build_model
 from kdcore.models.store import ModelCard, save_model
 from kdcore.run import preflight
 from kdcore.run.events import EventLog
-from kdcore.run.watching import RunWatcher, score_values
+from kdcore.run.watching import RunWatcher, score_values, speed_values
 from kdcore.spec.dataset import DatasetManifest
 from kdcore.spec.job import FitJob
 from kdcore.spec.model import ModelSpec
@@ -110,6 +110,7 @@ def run_fit(
         status="succeeded",
         step=trainer.step,
         metrics=metrics,
+        speed=speed_values(trainer.speed.overall()),
         files=(MODEL_WEIGHTS, MODEL_CARD),
     )
 

@@ -1,6 +1,5 @@
 """The training loop."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,12 @@ from kdcore.spec.train import TrainSpec
 from kdcore.train.checkpoint import load_checkpoint, save_checkpoint
 from kdcore.train.ema import Ema
 from kdcore.train.evaluate import Confusions, evaluate
+from kdcore.train.finite import FiniteCheck
 from kdcore.train.optimizer import build_optimizer, set_learning_rate
+from kdcore.train.speed import Speed
 
 METRICS_EVERY = 10
-"""Steps between two points of the training metrics."""
+"""Steps between two points of the training metrics; on a GPU, also between two looks at them."""
 
 
 class Watcher(Protocol):
@@ -30,6 +31,7 @@ class Watcher(Protocol):
 
     def stop_requested(self) -> bool: ...
     def trained(self, step: int, values: dict[str, float]) -> None: ...
+    def timed(self, step: int, values: dict[str, float]) -> None: ...
     def progressed(self, step: int) -> None: ...
     def evaluated(self, step: int, confusions: Confusions) -> None: ...
     def checkpointed(self, step: int, path: str) -> None: ...
@@ -70,6 +72,9 @@ class Trainer:
         self.stale_evaluations = 0
         self.evaluated_step = 0
         self.half = precision_of(spec, device) == "bf16"
+        self.speed = Speed()
+        # Reading a value makes the host wait for a GPU; on the CPU it costs nothing.
+        self.finite = FiniteCheck(METRICS_EVERY if device.type == "cuda" else 1)
 
     def fit(
         self, train: Samples, pool: Samples | None, val: Samples, *, share: float, workers: int
@@ -104,10 +109,10 @@ class Trainer:
 
     def _train_on(self, stream: Iterator[Batch], val: Samples) -> None:
         self.model.train()
-        for batch in stream:
+        for batch in self.speed.timed(stream):
             total = self._step(batch.to(self.device))
             self.step += 1
-            self._tell(total)
+            self._tell(total, len(batch.images_NCHW))
             if self._evaluation_due():
                 self._evaluate(val)
             if self._due(self.spec.checkpoint_every):
@@ -122,39 +127,28 @@ class Trainer:
         try:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 total: Total = self.objective(self.model, batch, self.step)
-            if not math.isfinite(total.loss.item()):
-                terms = (f"{name} {value.item():.4g}" for name, value in total.terms.items())
-                raise NonFiniteLoss(
-                    f"loss is {total.loss.item()} at step {self.step}: {', '.join(terms)}",
-                    field="train.optimizer.lr",
-                    remedy="lower the learning rate or the weight of the term that grew",
-                )
             total.loss.backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
                 str(error), field="train.batch", remedy="a smaller batch or crop"
             ) from error
-        self._check_and_clip_gradients()
+        self.finite.note(self.step, total, self._clip_gradients())
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.model.net)
         return total
 
-    def _check_and_clip_gradients(self) -> None:
-        """A finite loss may have gradients that are not; one step on them ruins every weight."""
+    def _clip_gradients(self) -> Tensor:
+        """Their global norm before it."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not math.isfinite(norm.item()):
-            raise NonFiniteLoss(
-                f"the gradient's norm is {norm.item()} at step {self.step}",
-                field="train.optimizer.lr",
-                remedy="lower the learning rate, or set `train.clip_norm`",
-            )
         if self.spec.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.spec.clip_norm, norm)
+        return norm
 
     def _evaluate(self, val: Samples) -> None:
         """Val mIoU of the weights, and of their average; the better of the two may be the best."""
+        self.finite.look()
         current = _copied(self.model.net.state_dict())
         candidates = [current] if self.ema is None else [current, self.ema.state]
         scored = []
@@ -176,12 +170,19 @@ class Trainer:
         else:
             self.stale_evaluations += 1
 
-    def _tell(self, total: Total) -> None:
-        if self.step % METRICS_EVERY == 0 or self.step == self.spec.steps:
-            values = {name: value.item() for name, value in total.terms.items()}
+    def _tell(self, total: Total, images: int) -> None:
+        metrics_due = self.step % METRICS_EVERY == 0 or self.step == self.spec.steps
+        if metrics_due:
+            self.finite.look()
+        self.speed.stepped(images)
+        if metrics_due:
+            values = dict(
+                zip(total.terms, torch.stack([*total.terms.values()]).tolist(), strict=True)
+            )
             values["loss"] = total.loss.item()
             values["learning_rate"] = self.optimizer.param_groups[0]["lr"]
             self.watcher.trained(self.step, values)
+            self.watcher.timed(self.step, self.speed.report())
         self.watcher.progressed(self.step)
 
     def _due(self, every: int | str) -> bool:
@@ -199,6 +200,7 @@ class Trainer:
 
     def _leave_if_asked(self) -> None:
         if self.watcher.stop_requested():
+            self.finite.look()
             raise Interrupted(
                 f"stopped after step {self.step}, checkpoint written",
                 remedy="run it again: it goes on from there",
@@ -229,6 +231,7 @@ class Trainer:
         self.watcher.warned("rolled_back", f"{error.message}; back to step {self.step}")
 
     def _checkpoint(self) -> None:
+        self.finite.look()
         path = save_checkpoint(self.run, self.step, self._state())
         self.watcher.checkpointed(self.step, path)
 
