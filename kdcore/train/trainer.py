@@ -15,11 +15,12 @@ from kdcore.errors import CheckpointCorrupt, Interrupted, NonFiniteLoss, OutOfMe
 from kdcore.models.network import SegmentationModel
 from kdcore.report.scores import score
 from kdcore.spec.train import TrainSpec
-from kdcore.train.checkpoint import load_checkpoint, save_checkpoint
+from kdcore.train.checkpoint import load_checkpoint
 from kdcore.train.ema import Ema
 from kdcore.train.evaluate import Confusions, evaluate
 from kdcore.train.finite import FiniteCheck
 from kdcore.train.optimizer import build_optimizer, set_learning_rate
+from kdcore.train.saving import CheckpointWriter
 from kdcore.train.speed import Speed
 
 METRICS_EVERY = 10
@@ -73,6 +74,7 @@ class Trainer:
         self.evaluated_step = 0
         self.half = precision_of(spec, device) == "bf16"
         self.speed = Speed()
+        self.writer = CheckpointWriter(run, watcher.checkpointed)
         # Reading a value makes the host wait for a GPU; on the CPU it costs nothing.
         self.finite = FiniteCheck(METRICS_EVERY if device.type == "cuda" else 1)
 
@@ -83,12 +85,14 @@ class Trainer:
 
         Raises: Interrupted (after a checkpoint), NonFiniteLoss, DiskFull, OutOfMemory.
         """
-        self._resume_or_start()
-        try:
-            self._train_to_the_end(train, pool, val, share=share, workers=workers)
-        except Interrupted:
-            self._checkpoint()
-            raise
+        with self.writer:
+            self._resume_or_start()
+            try:
+                self._train_to_the_end(train, pool, val, share=share, workers=workers)
+            except Interrupted:
+                self._checkpoint()
+                self.writer.join()
+                raise
         return self.best
 
     def _train_to_the_end(
@@ -115,6 +119,7 @@ class Trainer:
             self._tell(total, len(batch.images_NCHW))
             if self._evaluation_due():
                 self._evaluate(val)
+            self.writer.poll()
             if self._due(self.spec.checkpoint_every):
                 self._checkpoint()
             self._leave_if_asked()
@@ -223,6 +228,7 @@ class Trainer:
         rollbacks = self.rollbacks + 1
         if rollbacks > 1:
             raise error
+        self.writer.join()
         state = load_checkpoint(self.run, device=self.device)
         if state is None:
             raise CheckpointCorrupt("no intact checkpoint to roll back to") from error
@@ -232,17 +238,17 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         self.finite.look()
-        path = save_checkpoint(self.run, self.step, self._state())
-        self.watcher.checkpointed(self.step, path)
+        best = {"miou": self.best.miou, "step": self.best.step, "state": self.best.state}
+        self.writer.write(self.step, self._state(), {"best": best})
 
     def _state(self) -> dict[str, Any]:
+        """All that changes from step to step. The best weights are replaced, never written to."""
         return {
             "step": self.step,
             "model": self.model.net.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else None,
-            "best": {"miou": self.best.miou, "step": self.best.step, "state": self.best.state},
             "rollbacks": self.rollbacks,
             "stale_evaluations": self.stale_evaluations,
             "evaluated_step": self.evaluated_step,

@@ -17,8 +17,9 @@ MIB = 2**20
 class MemoryEstimate:
     """Bytes that a training will take beyond what is there already, and the batch they are for.
 
-    ``activations`` grow with the batch, the others do not. ``copies``: averaged and best weights.
-    ``samples``: decoded images kept in memory (on a GPU they are on the host and do not count).
+    ``activations`` grow with the batch, the others do not. ``copies``: averaged and best weights and
+    the checkpoint that is being written. ``samples``: decoded images kept in memory. On a GPU these
+    two are on the host and do not count.
     """
 
     batch: int
@@ -56,12 +57,15 @@ def estimate(parts: Parts, *, activations: int) -> MemoryEstimate:
         if each.requires_grad
     )
     state = _bytes(parts.model.net.state_dict().values())
-    kept = (parts.train, parts.val, parts.pool) if parts.device.type == "cpu" else ()
+    moments = _moments(parts.job.train) * trained
+    weights = (1 if parts.job.train.ema is None else 2) * state
+    on_host = parts.device.type == "cpu"
+    kept = (parts.train, parts.val, parts.pool) if on_host else ()
     return MemoryEstimate(
         batch=parts.job.train.batch,
         gradients=trained,
-        optimizer=_moments(parts.job.train) * trained,
-        copies=(1 if parts.job.train.ema is None else 2) * state,
+        optimizer=moments,
+        copies=weights + (weights + moments if on_host else 0),
         samples=sum(_kept(samples) for samples in kept),
         activations=activations,
     )
