@@ -38,6 +38,27 @@ class Batch:
             self.views,
         )
 
+    def part(self, index: int, of: int) -> "Batch":
+        """Every ``of``-th image from ``index`` on, of those with and of those without a mask."""
+        rows = self.rows(index, of)
+        return Batch(
+            self.images_NCHW[rows],
+            self.labels_NHW[rows],
+            len(range(index, self.labelled, of)),
+            tuple(self.views[row] for row in rows) if self.views else (),
+        )
+
+    def rows(self, index: int, of: int) -> list[int]:
+        """Places of the images of a `part`."""
+        pool = range(self.labelled + index, len(self.images_NCHW), of)
+        return [*range(index, self.labelled, of), *pool]
+
+    def splits(self, into: int, *, least: int) -> bool:
+        """Whether so many parts have at least ``least`` images each, and all of them of both kinds."""
+        pool = len(self.images_NCHW) - self.labelled
+        fewest = self.labelled // into + pool // into
+        return self.labelled >= into and (pool == 0 or pool >= into) and fewest >= least
+
 
 def batches(
     labelled: Samples,

@@ -1,6 +1,7 @@
 """A fit job: build, check, train, keep the best."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -77,7 +78,7 @@ def run_fit(
         replay=open_replay(run, job, manifest, cache=cache or run / CACHE, warned=watcher.warned),
         min_confidence=job.unlabelled.min_confidence if job.unlabelled else None,
     ).to(device)  # fmt: skip
-    preflight.check(
+    needed = preflight.check(
         preflight.Parts(
             run, job, manifest, model, objective, teachers, train, val, pool, device=device
         ),
@@ -87,8 +88,10 @@ def run_fit(
     )
 
     trainer = Trainer(
-        model, objective, job.train, run=run, seed=job.seed, device=device, watcher=watcher
-    )
+        model, objective, job.train,
+        run=run, seed=job.seed, device=device, watcher=watcher,
+        refuse=partial(preflight.exhausted, needed),
+    )  # fmt: skip
     share = job.unlabelled.share if job.unlabelled else 0.0
     best = trainer.fit(train, pool, val, share=share, workers=_workers(device))
 

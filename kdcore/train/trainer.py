@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdcore.data.batches import Batch, batches
 from kdcore.data.samples import Samples
 from kdcore.distill.objective import Objective, Total
-from kdcore.errors import CheckpointCorrupt, Interrupted, NonFiniteLoss, OutOfMemory
+from kdcore.errors import CheckpointCorrupt, Interrupted, NonFiniteLoss
 from kdcore.models.network import SegmentationModel
 from kdcore.report.scores import score
 from kdcore.spec.train import TrainSpec
@@ -19,6 +19,7 @@ from kdcore.train.checkpoint import load_checkpoint
 from kdcore.train.ema import Ema
 from kdcore.train.evaluate import Confusions, evaluate
 from kdcore.train.finite import FiniteCheck
+from kdcore.train.gradients import Gradients, Refuse, refuse
 from kdcore.train.optimizer import build_optimizer, set_learning_rate
 from kdcore.train.saving import CheckpointWriter
 from kdcore.train.speed import Speed
@@ -61,6 +62,7 @@ class Trainer:
         seed: int,
         device: torch.device,
         watcher: Watcher,
+        refuse: Refuse = refuse,
     ) -> None:
         self.model, self.objective = model.to(device), objective.to(device)
         self.spec = spec.resolved()
@@ -72,7 +74,10 @@ class Trainer:
         self.rollbacks = 0
         self.stale_evaluations = 0
         self.evaluated_step = 0
-        self.half = precision_of(spec, device) == "bf16"
+        half = precision_of(spec, device) == "bf16"
+        self.gradients = Gradients(
+            model, objective, half=half, warned=watcher.warned, refuse=refuse
+        )
         self.speed = Speed()
         self.writer = CheckpointWriter(run, watcher.checkpointed)
         # Reading a value makes the host wait for a GPU; on the CPU it costs nothing.
@@ -128,15 +133,7 @@ class Trainer:
 
     def _step(self, batch: Batch) -> Total:
         set_learning_rate(self.optimizer, self.spec, self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        try:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-                total: Total = self.objective(self.model, batch, self.step)
-            total.loss.backward()  # type: ignore[no-untyped-call]
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(
-                str(error), field="train.batch", remedy="a smaller batch or crop"
-            ) from error
+        total = self.gradients.of(batch, self.step)
         self.finite.note(self.step, total, self._clip_gradients())
         self.optimizer.step()
         if self.ema is not None:
@@ -250,6 +247,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else None,
             "rollbacks": self.rollbacks,
+            "parts": self.gradients.parts,
             "stale_evaluations": self.stale_evaluations,
             "evaluated_step": self.evaluated_step,
             "rng": torch.get_rng_state(),
@@ -265,6 +263,7 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
         self.best = Best(**state["best"])
         self.rollbacks = state["rollbacks"]
+        self.gradients.parts = state["parts"]
         self.stale_evaluations = state["stale_evaluations"]
         self.evaluated_step = state["evaluated_step"]
         torch.set_rng_state(state["rng"].cpu())

@@ -81,15 +81,28 @@ def check_memory(needed: MemoryEstimate, *, free: int | None) -> None:
 def too_large(needed: MemoryEstimate, free: int) -> OutOfMemory:
     """The refusal; also where the estimate says that it fits and the device does not."""
     fitting = min(needed.largest_batch(free), needed.batch - 1)
-    parts = (f"{part.name} {getattr(needed, part.name) / MIB:,.0f}" for part in fields(needed)[1:])
     return OutOfMemory(
-        f"a batch of {needed.batch} needs about {needed.total / MIB:,.0f} MiB more "
-        f"({', '.join(parts)}); {free / MIB:,.0f} MiB are free",
+        f"a batch of {needed.batch} needs about {_told(needed)}; {free / MIB:,.0f} MiB are free",
         field="train.batch",
         remedy=f"a batch of {fitting} fits"
         if fitting
         else "no batch fits: a smaller `train.size` or network, or a larger device",
     )
+
+
+def exhausted(needed: MemoryEstimate, lack: str) -> OutOfMemory:
+    """A training that ran out of memory although the preflight had found enough."""
+    return OutOfMemory(
+        f"{lack}; before the first step a batch of {needed.batch} was estimated to need "
+        f"{_told(needed)}, and that was free",
+        field="train.batch",
+        remedy="a smaller batch or crop, or a device that nobody else uses",
+    )
+
+
+def _told(needed: MemoryEstimate) -> str:
+    parts = (f"{part.name} {getattr(needed, part.name) / MIB:,.0f}" for part in fields(needed)[1:])
+    return f"{needed.total / MIB:,.0f} MiB more ({', '.join(parts)})"
 
 
 def _moments(train: TrainSpec) -> int:
