@@ -25,6 +25,7 @@ from kdcore.models.network import SegmentationModel, padding, tapped
 from kdcore.ranks import ALONE, Ranks
 from kdcore.spec.dataset import IGNORE
 from kdcore.spec.objective import Ensemble, Headed, Term
+from kdcore.timing import part
 
 _TINY = 1e-12
 
@@ -105,9 +106,11 @@ class Objective(nn.Module):
 
     def lesson(self, batch: Batch, *, asked_in: int = 1) -> Lesson:
         """``batch`` with all teachers' answers, asked for in that many pieces."""
-        answers = self._answers(batch, asked_in)
         report: dict[str, Tensor] = {}
-        return Lesson(batch, answers, self._taught(answers, batch, report), report)
+        with part("teacher"):
+            answers = self._answers(batch, asked_in)
+            taught = self._taught(answers, batch, report)
+        return Lesson(batch, answers, taught, report)
 
     def loss(
         self, student: SegmentationModel, lesson: Lesson, step: int, *, whole: Lesson | None = None
@@ -118,12 +121,23 @@ class Objective(nn.Module):
         the parts' sum is the loss of the whole wherever that is a mean of pixels or images. Of the
         other terms (`BaseTerm.mean_of`) it is the mean of the parts' values by their images.
         """
-        with tapped(student) as features:
+        with part("student"), tapped(student) as features:
             logits_NCHW = student(lesson.batch.images_NCHW)
+        with part("loss"):
+            return self._total(logits_NCHW, features.stages, lesson, whole or lesson, step)
+
+    def _total(
+        self,
+        logits_NCHW: Tensor,
+        features: Mapping[str, Tensor],
+        lesson: Lesson,
+        whole: Lesson,
+        step: int,
+    ) -> Total:
         total = zero(logits_NCHW)
         report = dict(lesson.report)
         for term in self._terms:
-            value = self._value(term, logits_NCHW, features.stages, lesson, whole or lesson, step)
+            value = self._value(term, logits_NCHW, features, lesson, whole, step)
             weighted = value_at(term.weight, step, self._steps) * value
             total = total + weighted
             report[term.kind] = value.detach()

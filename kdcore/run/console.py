@@ -12,6 +12,8 @@ from kdcore.run.forms import Form
 from kdcore.run.recipe import run_recipe
 from kdcore.spec import events
 from kdcore.spec.plan import PlannedJob
+from kdcore.spec.rundir import PROFILE
+from kdcore.train.profile import TABLE, TRACE
 
 
 def run_recipe_with_progress(
@@ -21,8 +23,12 @@ def run_recipe_with_progress(
     form: Form | None = None,
     data: Path | None = None,
     settings: Sequence[str] = (),
+    profile: bool = False,
 ) -> None:
-    """Run a recipe, show its bars, print its verdict and where the report is. Raises: KdError."""
+    """Run a recipe, show its bars, print its verdict and where the report is. Raises: KdError.
+
+    With ``profile`` also the time of each fit's steps by part.
+    """
     console = Console()
     columns = (
         TextColumn("{task.description:<16}"),
@@ -35,13 +41,25 @@ def run_recipe_with_progress(
     )
     with Progress(*columns, console=console) as progress:
         bars = _Bars(progress)
-        report = run_recipe(recipe, out, told=bars.tell, form=form, data=data, settings=settings)
+        report = run_recipe(
+            recipe, out,
+            told=bars.tell, form=form, data=data, settings=settings, profile=profile,
+        )  # fmt: skip
+    for run in sorted((out / "jobs").iterdir()) if profile else ():
+        print_profile(run, console)
     verdict = Verdict.model_validate_json((report / "verdict.json").read_bytes())
     console.print(to_tables(verdict))
     console.print(f"[bold]{verdict.sentence}[/bold]")
     for note in verdict.notes:
         console.print(f"  {note}")
     console.print(f"Report: {report / 'verdict.html'}")
+
+
+def print_profile(run: Path, console: Console) -> None:
+    """The table of a run directory and where its trace is, if there are any."""
+    if (run / PROFILE / TABLE).exists():
+        console.print(f"\n{run.name}\n{(run / PROFILE / TABLE).read_text()}", highlight=False)
+        console.print(f"Trace: {run / PROFILE / TRACE}")
 
 
 class _Bars:

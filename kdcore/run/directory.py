@@ -22,9 +22,10 @@ from kdcore.spec.outcome import EXIT_INTERRUPTED, Failure, FailureKind, Outcome
 from kdcore.spec.rundir import DATASET_MANIFEST, EVENTS, OUTCOME, SPEC
 
 
-def run_directory(run: Path, *, listener: Listener | None = None) -> Outcome:
+def run_directory(run: Path, *, listener: Listener | None = None, profile: bool = False) -> Outcome:
     """Do what ``run/spec.json`` says and write ``run/outcome.json``, if the disk has room for it.
 
+    ``profile``: a fit also leaves ``run/profile`` (`kdcore.train.profile`).
     A finished directory is not run again. An unfinished one goes on from its last checkpoint.
     """
     done = read_outcome(run)
@@ -35,7 +36,7 @@ def run_directory(run: Path, *, listener: Listener | None = None) -> Outcome:
     _drop_torn_line(run)
     log = EventLog(run, listener)
     try:
-        outcome = _run(run, log)
+        outcome = _run(run, log, profile=profile)
     except Interrupted as error:
         outcome = Outcome(status="interrupted", failure=error.failure())
     except KdError as error:
@@ -68,7 +69,7 @@ def exit_status(outcome: Outcome) -> int:
     return {"succeeded": 0, "interrupted": EXIT_INTERRUPTED, "failed": 1}[outcome.status]
 
 
-def _run(run: Path, log: EventLog) -> Outcome:
+def _run(run: Path, log: EventLog, *, profile: bool) -> Outcome:
     job = _read_job(run / SPEC)
     manifest = _read_manifest(run / DATASET_MANIFEST)
     if manifest.fingerprint() != job.dataset:
@@ -76,7 +77,10 @@ def _run(run: Path, log: EventLog) -> Outcome:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _termination() as stop:
         if isinstance(job, FitJob):
-            return run_fit(run, job, manifest, log=log, stop_requested=stop.is_set, device=device)
+            return run_fit(
+                run, job, manifest,
+                log=log, stop_requested=stop.is_set, device=device, profile=profile,
+            )  # fmt: skip
         return run_compare(run, job, manifest, log=log, stop_requested=stop.is_set, device=device)
 
 

@@ -28,8 +28,10 @@ from kdcore.spec.rundir import (
     MODEL_CARD,
     MODEL_INPUTS,
     MODEL_WEIGHTS,
+    PROFILE,
 )
 from kdcore.train.evaluate import evaluate
+from kdcore.train.profile import Profile
 from kdcore.train.trainer import Trainer
 
 
@@ -41,6 +43,7 @@ def run_fit(
     log: EventLog,
     stop_requested: Callable[[], bool],
     device: torch.device,
+    profile: bool = False,
 ) -> Outcome:
     """Train as the job says, resuming if there is a checkpoint; leaves `model/`. Raises: KdError."""
     watcher = RunWatcher(
@@ -91,6 +94,7 @@ def run_fit(
         model, objective, job.train,
         run=run, seed=job.seed, device=device, watcher=watcher,
         refuse=partial(preflight.exhausted, needed),
+        profile=Profile(run / PROFILE, device) if profile else None,
     )  # fmt: skip
     share = job.unlabelled.share if job.unlabelled else 0.0
     best = trainer.fit(train, pool, val, share=share, workers=_workers(device))

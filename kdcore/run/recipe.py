@@ -73,6 +73,7 @@ def run_recipe(
     form: Form | None = None,
     data: Path | None = None,
     settings: Sequence[str] = (),
+    profile: bool = False,
 ) -> Path:
     """Run the experiment of a recipe; finished jobs of an earlier call are not run again.
 
@@ -96,7 +97,7 @@ def run_recipe(
     for job in planned:
         run = out / "jobs" / job.key
         lay_out(run, job, manifest, root, model_of=model_of)
-        outcome = run_directory(run, listener=partial(told, job))
+        outcome = run_directory(run, listener=partial(told, job), profile=profile)
         _raise_unless_succeeded(job, outcome)
     return out / "jobs" / planned[-1].key / "report"
 

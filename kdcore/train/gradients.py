@@ -14,6 +14,7 @@ from kdcore.distill.objective import Objective, Total
 from kdcore.errors import OutOfMemory
 from kdcore.models.network import SegmentationModel
 from kdcore.ranks import ALONE, Ranks
+from kdcore.timing import part
 
 PARTS_MOST = 2
 
@@ -83,7 +84,8 @@ class Gradients:
         with self._autocast(images_NCHW):
             loss, terms = self._pass(given, step, whole)
         # Over the ranks gradients are averaged, and they are parts of one sum.
-        (loss * self._ranks.count if self._ranks.count > 1 else loss).backward()
+        with part("backward"):
+            (loss * self._ranks.count if self._ranks.count > 1 else loss).backward()
         return Total(loss.detach(), terms)
 
     def _split(self, batch: Batch, step: int, lack: str) -> None:

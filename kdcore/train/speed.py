@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from kdcore.data.batches import Batch
+from kdcore.timing import part
 
 IMAGES_PER_SECOND, INPUT_STALL = "images_per_second", "input_stall"
 
@@ -24,7 +25,8 @@ class Speed:
         """The batches of ``stream``; the time until each is there counts as waited."""
         while True:
             self._began = self._clock()
-            batch = next(stream, None)
+            with part("data"):
+                batch = next(stream, None)
             if batch is None:
                 return
             self._recent.waited += self._clock() - self._began

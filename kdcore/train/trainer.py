@@ -15,12 +15,14 @@ from kdcore.errors import CheckpointCorrupt, Interrupted, NonFiniteLoss
 from kdcore.models.network import SegmentationModel
 from kdcore.report.scores import score
 from kdcore.spec.train import TrainSpec
+from kdcore.timing import part
 from kdcore.train.checkpoint import load_checkpoint
 from kdcore.train.ema import Ema
 from kdcore.train.evaluate import Confusions, evaluate
 from kdcore.train.finite import FiniteCheck
 from kdcore.train.gradients import Gradients, Refuse, refuse
 from kdcore.train.optimizer import build_optimizer, set_learning_rate
+from kdcore.train.profile import Profile
 from kdcore.train.saving import CheckpointWriter
 from kdcore.train.speed import Speed
 
@@ -63,6 +65,7 @@ class Trainer:
         device: torch.device,
         watcher: Watcher,
         refuse: Refuse = refuse,
+        profile: Profile | None = None,
     ) -> None:
         self.model, self.objective = model.to(device), objective.to(device)
         self.spec = spec.resolved()
@@ -78,7 +81,7 @@ class Trainer:
         self.gradients = Gradients(
             model, objective, half=half, warned=watcher.warned, refuse=refuse
         )
-        self.speed = Speed()
+        self.speed, self.profile = Speed(), profile
         self.writer = CheckpointWriter(run, watcher.checkpointed)
         # Reading a value makes the host wait for a GPU; on the CPU it costs nothing.
         self.finite = FiniteCheck(METRICS_EVERY if device.type == "cuda" else 1)
@@ -98,6 +101,9 @@ class Trainer:
                 self._checkpoint()
                 self.writer.join()
                 raise
+            finally:
+                if self.profile is not None:
+                    self.profile.close()
         return self.best
 
     def _train_to_the_end(
@@ -121,7 +127,10 @@ class Trainer:
         for batch in self.speed.timed(stream):
             total = self._step(batch.to(self.device))
             self.step += 1
-            self._tell(total, len(batch.images_NCHW))
+            with part("logging"):
+                self._tell(total, len(batch.images_NCHW))
+            if self.profile is not None:
+                self.profile.stepped()
             if self._evaluation_due():
                 self._evaluate(val)
             self.writer.poll()
@@ -134,10 +143,11 @@ class Trainer:
     def _step(self, batch: Batch) -> Total:
         set_learning_rate(self.optimizer, self.spec, self.step)
         total = self.gradients.of(batch, self.step)
-        self.finite.note(self.step, total, self._clip_gradients())
-        self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update(self.model.net)
+        with part("optimizer"):
+            self.finite.note(self.step, total, self._clip_gradients())
+            self.optimizer.step()
+            if self.ema is not None:
+                self.ema.update(self.model.net)
         return total
 
     def _clip_gradients(self) -> Tensor:
