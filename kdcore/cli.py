@@ -33,6 +33,9 @@ def run(
     small: Annotated[
         bool, typer.Option("--small", help="With a recipe: its form for a machine without a GPU")
     ] = False,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="Train each network on so many GPUs of this machine")
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Also tell where the time of a training step goes")
     ] = False,
@@ -49,13 +52,14 @@ def run(
     from rich.console import Console
 
     from kdcore.run.console import print_profile, run_recipe_with_progress
-    from kdcore.run.directory import exit_status, run_directory
+    from kdcore.run.directory import run_directory
+    from kdcore.run.ending import exit_status
     from kdcore.run.forms import Form
 
     if target.is_dir():
         if smoke or small or settings or data is not None:
             _fail(SpecError(f"{target} is a run directory; other options are for recipes"))
-        outcome = run_directory(target, profile=profile)
+        outcome = run_directory(target, profile=profile, gpus=gpus)
         if profile:
             print_profile(target, Console())
         if outcome.failure is not None:
@@ -65,8 +69,9 @@ def run(
     out = out or Path("runs") / (f"{target.stem}-{form}" if form else target.stem)
     try:
         run_recipe_with_progress(
-            target, out, form=form, data=data, settings=settings or (), profile=profile
-        )
+            target, out,
+            form=form, data=data, settings=settings or (), profile=profile, gpus=gpus,
+        )  # fmt: skip
     except KdError as error:
         _fail(error)
 

@@ -22,7 +22,7 @@ from kdcore.losses import Projection, build, class_weights
 from kdcore.losses.counting import counted
 from kdcore.losses.masking import size_of, spatial, zero
 from kdcore.models.network import SegmentationModel, padding, tapped
-from kdcore.ranks import ALONE, Ranks
+from kdcore.ranks import ALONE
 from kdcore.spec.dataset import IGNORE
 from kdcore.spec.objective import Ensemble, Headed, Term
 from kdcore.timing import part
@@ -49,7 +49,10 @@ class Total:
 
 
 class Objective(nn.Module):
-    """Holds the terms with their adapters and heads; its parameters are trained beside the student's."""
+    """Holds the terms with their adapters and heads; its parameters are trained beside the student's.
+
+    The batches of all ``ranks`` together are a whole, of which the loss here is this rank's part.
+    """
 
     def __init__(
         self,
@@ -62,14 +65,10 @@ class Objective(nn.Module):
         class_pixels: tuple[int, ...],
         replay: Replay | None = None,
         min_confidence: float | None = None,
-        ranks: Ranks = ALONE,
     ) -> None:
-        """``min_confidence``: below it a pixel of an image without a mask counts as ignored.
-
-        ``ranks``: the batches of all of them together are the whole of which each has a part.
-        """
+        """``min_confidence``: below it a pixel of an image without a mask counts as ignored."""
         super().__init__()
-        self._ranks = ranks
+        self.ranks = ALONE
         self._min_confidence = min_confidence
         self._terms = tuple(terms)
         self._steps = steps
@@ -171,7 +170,7 @@ class Objective(nn.Module):
             taught.append(own)
         if kept:
             # Over the ranks reports are added up.
-            report["pool_kept"] = torch.stack(kept).sum() / self._ranks.count
+            report["pool_kept"] = torch.stack(kept).sum() / self.ranks.count
         return taught
 
     def _value(
@@ -235,7 +234,7 @@ class Objective(nn.Module):
         teacher_NCHW: Tensor | None,
     ) -> Tensor | float:
         """Of the labels in the whole, over all ranks; by what the mean of the term is over."""
-        if labels_NHW is whole_NHW and self._ranks.count == 1:
+        if labels_NHW is whole_NHW and self.ranks.count == 1:
             return 1.0
         grid = size_of(labels_NHW)
         if teacher_NCHW is not None:
@@ -244,7 +243,7 @@ class Objective(nn.Module):
         own, of = (
             counted(term, each_NHW, grid, class_weights_C) for each_NHW in (labels_NHW, whole_NHW)
         )
-        return (own / self._ranks.sum(of).clamp(min=_TINY)).float()
+        return (own / self.ranks.sum(of).clamp(min=_TINY)).float()
 
     def _combined(
         self, group: Group, answers: Sequence[TeacherOutput], batch: Batch, temperature: float

@@ -24,6 +24,7 @@ def run_recipe_with_progress(
     data: Path | None = None,
     settings: Sequence[str] = (),
     profile: bool = False,
+    gpus: int | None = None,
 ) -> None:
     """Run a recipe, show its bars, print its verdict and where the report is. Raises: KdError.
 
@@ -43,7 +44,7 @@ def run_recipe_with_progress(
         bars = _Bars(progress)
         report = run_recipe(
             recipe, out,
-            told=bars.tell, form=form, data=data, settings=settings, profile=profile,
+            told=bars.tell, form=form, data=data, settings=settings, profile=profile, gpus=gpus,
         )  # fmt: skip
     for run in sorted((out / "jobs").iterdir()) if profile else ():
         print_profile(run, console)

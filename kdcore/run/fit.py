@@ -14,6 +14,7 @@ from kdcore.distill.teachers import load_teachers
 from kdcore.errors import Interrupted
 from kdcore.models.network import build_model
 from kdcore.models.store import ModelCard, save_model
+from kdcore.ranks import ALONE, Ranks
 from kdcore.run import preflight
 from kdcore.run.events import EventLog
 from kdcore.run.watching import RunWatcher, score_values, speed_values
@@ -30,6 +31,7 @@ from kdcore.spec.rundir import (
     MODEL_WEIGHTS,
     PROFILE,
 )
+from kdcore.spec.train import TrainSpec
 from kdcore.train.evaluate import evaluate
 from kdcore.train.profile import Profile
 from kdcore.train.trainer import Trainer
@@ -44,8 +46,12 @@ def run_fit(
     stop_requested: Callable[[], bool],
     device: torch.device,
     profile: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
-    """Train as the job says, resuming if there is a checkpoint; leaves `model/`. Raises: KdError."""
+    """Train as the job says, resuming if there is a checkpoint; leaves `model/`. Raises: KdError.
+
+    Of several ranks all do the same; the first alone checks, evaluates and leaves files.
+    """
     watcher = RunWatcher(
         log, stop_requested,
         classes=manifest.classes, steps=job.train.steps, batch=job.train.batch,
@@ -81,28 +87,31 @@ def run_fit(
         replay=open_replay(run, job, manifest, cache=cache or run / CACHE, warned=watcher.warned),
         min_confidence=job.unlabelled.min_confidence if job.unlabelled else None,
     ).to(device)  # fmt: skip
-    needed = preflight.check(
-        preflight.Parts(
-            run, job, manifest, model, objective, teachers, train, val, pool, device=device
-        ),
-        warn=watcher.warned,
-        tell=watcher.found,
-        between=between,
+    own = job.model_copy(update={"train": share_of(job.train, ranks)})
+    parts = preflight.Parts(
+        run, own, manifest, model, objective, teachers, train, val, pool, device=device
+    )
+    needed = ranks.from_first(
+        lambda: preflight.check(parts, warn=watcher.warned, tell=watcher.found, between=between)
     )
 
     trainer = Trainer(
         model, objective, job.train,
         run=run, seed=job.seed, device=device, watcher=watcher,
         refuse=partial(preflight.exhausted, needed),
-        profile=Profile(run / PROFILE, device) if profile else None,
+        profile=Profile(run / PROFILE, device) if profile and ranks.first else None,
+        ranks=ranks,
     )  # fmt: skip
     share = job.unlabelled.share if job.unlabelled else 0.0
-    best = trainer.fit(train, pool, val, share=share, workers=_workers(device))
+    best = trainer.fit(train, pool, val, share=share, workers=_workers(device, ranks))
 
     assert best.state is not None, "the last step always evaluates"
     model.net.load_state_dict(best.state)
-    confusions = evaluate(model, val, device=device, between=between)
-    metrics = score_values(confusions, manifest.classes, prefix="val")
+    metrics = ranks.from_first(
+        lambda: score_values(
+            evaluate(model, val, device=device, between=between), manifest.classes, prefix="val"
+        )
+    )
     card = ModelCard(
         model=job.model,
         classes=manifest.classes,
@@ -112,7 +121,7 @@ def run_fit(
         metrics=metrics,
         kdcore=__version__,
     )
-    save_model(model, card, run / MODEL)
+    ranks.from_first(lambda: save_model(model, card, run / MODEL))
     return Outcome(
         status="succeeded",
         step=trainer.step,
@@ -129,8 +138,13 @@ def _placed(model: ModelSpec, run: Path) -> ModelSpec:
     return model.model_copy(update={"weights": str(run / model.weights)})
 
 
-def _workers(device: torch.device) -> int:
+def share_of(train: TrainSpec, ranks: Ranks) -> TrainSpec:
+    """The training as one rank sees it, with its part of the batch."""
+    return train.model_copy(update={"batch": train.batch // ranks.count, "gpus": 1})
+
+
+def _workers(device: torch.device, ranks: Ranks) -> int:
     """Loader processes: a GPU must not wait for views; on the CPU they would only take cores away."""
     if device.type != "cuda":
         return 0
-    return min(8, torch.multiprocessing.cpu_count() - 1)
+    return min(8, max(0, torch.multiprocessing.cpu_count() // ranks.count - 1))

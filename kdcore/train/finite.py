@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kdcore.distill.objective import Total
 from kdcore.errors import NonFiniteLoss
+from kdcore.ranks import ALONE, Ranks
 
 _FIELD = "train.optimizer.lr"
 
@@ -29,8 +30,8 @@ class FiniteCheck:
     nothing may be evaluated, saved or reported before it; going back to a checkpoint undoes them all.
     """
 
-    def __init__(self, every: int) -> None:
-        self._every = every
+    def __init__(self, every: int, ranks: Ranks = ALONE) -> None:
+        self._every, self._ranks = every, ranks
         self._noted: list[_Noted] = []
 
     def note(self, step: int, total: Total, norm: Tensor) -> None:
@@ -40,11 +41,14 @@ class FiniteCheck:
             self.look()
 
     def look(self) -> None:
-        """Raises: NonFiniteLoss, naming the first step whose loss or gradient is no number."""
+        """Raises: NonFiniteLoss on all ranks, naming the first step whose loss or gradient is no number."""
         noted, self._noted = self._noted, []
         if not noted:
             return
-        found = torch.stack([torch.stack([each.loss, each.norm]) for each in noted]).tolist()
+        # Each rank's loss is a part of the sum; the gradient is the same on all of them.
+        shared = 1 / self._ranks.count
+        values = [torch.stack([each.loss, each.norm * shared]) for each in noted]
+        found = self._ranks.sum(torch.stack(values)).tolist()
         for each, (loss, norm) in zip(noted, found, strict=True):
             if not math.isfinite(loss):
                 terms = (f"{name} {value.item():.4g}" for name, value in each.terms.items())

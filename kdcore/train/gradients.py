@@ -15,6 +15,7 @@ from kdcore.errors import OutOfMemory
 from kdcore.models.network import SegmentationModel
 from kdcore.ranks import ALONE, Ranks
 from kdcore.timing import part
+from kdcore.train.batch_norm import has_batch_norm
 
 PARTS_MOST = 2
 
@@ -91,7 +92,7 @@ class Gradients:
     def _split(self, batch: Batch, step: int, lack: str) -> None:
         # One rank alone cannot: the others are waiting for it in the middle of the step.
         alone = self._ranks.count == 1
-        least = 2 if _has_batch_norm(self._model) else 1
+        least = 2 if has_batch_norm(self._model) else 1
         if self.parts > 1 or not alone or not batch.splits(PARTS_MOST, least=least):
             raise self._refuse(lack)
         self.parts = PARTS_MOST
@@ -122,7 +123,3 @@ class _Pass(nn.Module):
         else:
             total = self.objective.loss(self.model, given, step, whole=whole)
         return total.loss, total.terms
-
-
-def _has_batch_norm(model: nn.Module) -> bool:
-    return any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in model.modules())

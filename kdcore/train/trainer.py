@@ -1,5 +1,6 @@
 """The training loop."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,14 @@ from torch import Tensor, nn
 from kdcore.data.batches import Batch, batches
 from kdcore.data.samples import Samples
 from kdcore.distill.objective import Objective, Total
-from kdcore.errors import CheckpointCorrupt, Interrupted, NonFiniteLoss
+from kdcore.errors import CheckpointCorrupt, Interrupted, NonFiniteLoss, SpecError
 from kdcore.models.network import SegmentationModel
+from kdcore.ranks import ALONE, Ranks
 from kdcore.report.scores import score
 from kdcore.spec.train import TrainSpec
 from kdcore.timing import part
+from kdcore.train import chance
+from kdcore.train.batch_norm import synchronise_batch_norm
 from kdcore.train.checkpoint import load_checkpoint
 from kdcore.train.ema import Ema
 from kdcore.train.evaluate import Confusions, evaluate
@@ -66,9 +70,12 @@ class Trainer:
         watcher: Watcher,
         refuse: Refuse = refuse,
         profile: Profile | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.objective = model.to(device), objective.to(device)
-        self.spec = spec.resolved()
+        self.spec, self.ranks = spec.resolved(), ranks
+        objective.ranks = ranks
+        synchronise_batch_norm(model.net, spec, device, ranks, watcher.warned)
         self.run, self.seed, self.device, self.watcher = run, seed, device, watcher
         self.optimizer = build_optimizer(model, objective.parameters(), spec)
         self.ema = Ema(model.net, spec.ema) if spec.ema is not None else None
@@ -79,12 +86,12 @@ class Trainer:
         self.evaluated_step = 0
         half = precision_of(spec, device) == "bf16"
         self.gradients = Gradients(
-            model, objective, half=half, warned=watcher.warned, refuse=refuse
+            model, objective, half=half, warned=watcher.warned, refuse=refuse, ranks=ranks
         )
         self.speed, self.profile = Speed(), profile
         self.writer = CheckpointWriter(run, watcher.checkpointed)
         # Reading a value makes the host wait for a GPU; on the CPU it costs nothing.
-        self.finite = FiniteCheck(METRICS_EVERY if device.type == "cuda" else 1)
+        self.finite = FiniteCheck(METRICS_EVERY if device.type == "cuda" else 1, ranks)
 
     def fit(
         self, train: Samples, pool: Samples | None, val: Samples, *, share: float, workers: int
@@ -116,6 +123,7 @@ class Trainer:
             stream = batches(
                 train, pool, self.spec,
                 share=share, seed=self.seed, start=self.step, workers=workers,
+                ranks=self.ranks,
             )  # fmt: skip
             try:
                 self._train_on(stream, val)
@@ -163,6 +171,16 @@ class Trainer:
         self.finite.look()
         current = _copied(self.model.net.state_dict())
         candidates = [current] if self.ema is None else [current, self.ema.state]
+        miou, chosen = self.ranks.from_first(lambda: self._scored(candidates, val))
+        self.evaluated_step = self.step
+        if miou > self.best.miou:
+            self.best = Best(miou, self.step, _copied(candidates[chosen]))
+            self.stale_evaluations = 0
+        else:
+            self.stale_evaluations += 1
+
+    def _scored(self, candidates: list[dict[str, Tensor]], val: Samples) -> tuple[float, int]:
+        """Val mIoU and place of the best among ``candidates``, of which the first are the weights."""
         scored = []
         try:
             for state in candidates:
@@ -170,28 +188,22 @@ class Trainer:
                 confusions = evaluate(
                     self.model, val, device=self.device, between=self._between_images
                 )
-                scored.append((score(confusions.sum(0)).miou, confusions, state))
+                scored.append((score(confusions.sum(0)).miou, confusions))
         finally:
-            self.model.net.load_state_dict(current)
-        miou, confusions, state = max(scored, key=lambda entry: entry[0])
-        self.evaluated_step = self.step
-        self.watcher.evaluated(self.step, confusions)
-        if miou > self.best.miou:
-            self.best = Best(miou, self.step, _copied(state))
-            self.stale_evaluations = 0
-        else:
-            self.stale_evaluations += 1
+            self.model.net.load_state_dict(candidates[0])
+        chosen = max(range(len(scored)), key=lambda index: scored[index][0])
+        self.watcher.evaluated(self.step, scored[chosen][1])
+        return scored[chosen][0], chosen
 
     def _tell(self, total: Total, images: int) -> None:
         metrics_due = self.step % METRICS_EVERY == 0 or self.step == self.spec.steps
         if metrics_due:
             self.finite.look()
-        self.speed.stepped(images)
+        self.speed.stepped(images * self.ranks.count)
         if metrics_due:
-            values = dict(
-                zip(total.terms, torch.stack([*total.terms.values()]).tolist(), strict=True)
-            )
-            values["loss"] = total.loss.item()
+            told = {**total.terms, "loss": total.loss}
+            found = self.ranks.sum(torch.stack([*told.values()])).tolist()
+            values = dict(zip(told, found, strict=True))
             values["learning_rate"] = self.optimizer.param_groups[0]["lr"]
             self.watcher.trained(self.step, values)
             self.watcher.timed(self.step, self.speed.report())
@@ -208,25 +220,30 @@ class Trainer:
     def _between_images(self) -> None:
         """A long evaluation must neither look like a hang nor hold up a stop."""
         self.watcher.progressed(self.step)
-        self._leave_if_asked()
+        if self.watcher.stop_requested():
+            raise self._interrupted()
 
     def _leave_if_asked(self) -> None:
-        if self.watcher.stop_requested():
+        if self.ranks.any(self.watcher.stop_requested()):
             self.finite.look()
-            raise Interrupted(
-                f"stopped after step {self.step}, checkpoint written",
-                remedy="run it again: it goes on from there",
-            )
+            raise self._interrupted()
+
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(
+            f"stopped after step {self.step}, checkpoint written",
+            remedy="run it again: it goes on from there",
+        )
 
     def _stale(self) -> bool:
         stop = self.spec.early_stop
         return stop is not None and self.stale_evaluations >= stop.patience
 
     def _resume_or_start(self) -> None:
-        state = load_checkpoint(self.run, device=self.device)
+        state = self._load()
         if state is not None:
             self._restore(state)
         else:
+            chance.start(self.seed, self.ranks.rank)
             # The place to roll back to before the first regular checkpoint.
             self._checkpoint()
 
@@ -236,17 +253,26 @@ class Trainer:
         if rollbacks > 1:
             raise error
         self.writer.join()
-        state = load_checkpoint(self.run, device=self.device)
+        state = self._load()
         if state is None:
             raise CheckpointCorrupt("no intact checkpoint to roll back to") from error
         self._restore(state)
         self.rollbacks = rollbacks
         self.watcher.warned("rolled_back", f"{error.message}; back to step {self.step}")
 
+    def _load(self) -> dict[str, Any] | None:
+        """The newest intact checkpoint; the first rank has removed the others before they look."""
+        load = functools.partial(load_checkpoint, self.run, device=self.device)
+        here = load() if self.ranks.first else None
+        found = self.ranks.from_first(lambda: here is not None)
+        return load() if found and not self.ranks.first else here
+
     def _checkpoint(self) -> None:
         self.finite.look()
-        best = {"miou": self.best.miou, "step": self.best.step, "state": self.best.state}
-        self.writer.write(self.step, self._state(), {"best": best})
+        state = self._state()
+        if self.ranks.first:
+            best = {"miou": self.best.miou, "step": self.best.step, "state": self.best.state}
+            self.writer.write(self.step, state, {"best": best})
 
     def _state(self) -> dict[str, Any]:
         """All that changes from step to step. The best weights are replaced, never written to."""
@@ -260,11 +286,17 @@ class Trainer:
             "parts": self.gradients.parts,
             "stale_evaluations": self.stale_evaluations,
             "evaluated_step": self.evaluated_step,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "chance": self.ranks.gathered(chance.state_of(self.device)),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        if len(state["chance"]) != self.ranks.count:
+            raise SpecError(
+                f"the checkpoint is of a training on {len(state['chance'])} GPUs, and this one has "
+                f"{self.ranks.count}: their random numbers and sums would be others",
+                field="train.gpus",
+                remedy=f"go on with {len(state['chance'])}, or start anew",
+            )
         self.step = state["step"]
         self.model.net.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
@@ -276,9 +308,7 @@ class Trainer:
         self.gradients.parts = state["parts"]
         self.stale_evaluations = state["stale_evaluations"]
         self.evaluated_step = state["evaluated_step"]
-        torch.set_rng_state(state["rng"].cpu())
-        if state["cuda_rng"]:
-            torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda_rng"]])
+        chance.restore(state["chance"][self.ranks.rank], self.device)
 
 
 def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

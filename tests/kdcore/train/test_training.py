@@ -186,7 +186,9 @@ def poison(monkeypatch: pytest.MonkeyPatch, *, at_step: int, times: int) -> None
 @pytest.fixture(params=[1, 10], ids=["each step looked at", "ten steps looked at together"])
 def looks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a CPU, and as on a GPU."""
-    monkeypatch.setattr("kdcore.train.trainer.FiniteCheck", lambda _: FiniteCheck(request.param))
+    monkeypatch.setattr(
+        "kdcore.train.trainer.FiniteCheck", lambda _, ranks: FiniteCheck(request.param, ranks)
+    )
 
 
 @pytest.mark.usefixtures("looks")
