@@ -33,6 +33,12 @@ def run(
     small: Annotated[
         bool, typer.Option("--small", help="With a recipe: its form for a machine without a GPU")
     ] = False,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="Train each network on so many GPUs of this machine")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also tell where the time of a training step goes")
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="With a recipe: a value of it, such as train.steps=500"),
@@ -43,21 +49,29 @@ def run(
     Example: kd run recipes/voc.yaml --data /path/to/voc --out runs/voc
     """
     # torch takes seconds to import; `kd scan` and `kd --help` do without.
-    from kdcore.run.console import run_recipe_with_progress
-    from kdcore.run.directory import exit_status, run_directory
+    from rich.console import Console
+
+    from kdcore.run.console import print_profile, run_recipe_with_progress
+    from kdcore.run.directory import run_directory
+    from kdcore.run.ending import exit_status
     from kdcore.run.forms import Form
 
     if target.is_dir():
         if smoke or small or settings or data is not None:
             _fail(SpecError(f"{target} is a run directory; other options are for recipes"))
-        outcome = run_directory(target)
+        outcome = run_directory(target, profile=profile, gpus=gpus)
+        if profile:
+            print_profile(target, Console())
         if outcome.failure is not None:
             print(outcome.failure.model_dump_json(indent=2), file=sys.stderr)
         raise typer.Exit(exit_status(outcome))
     form: Form | None = "smoke" if smoke else "small" if small else None
     out = out or Path("runs") / (f"{target.stem}-{form}" if form else target.stem)
     try:
-        run_recipe_with_progress(target, out, form=form, data=data, settings=settings or ())
+        run_recipe_with_progress(
+            target, out,
+            form=form, data=data, settings=settings or (), profile=profile, gpus=gpus,
+        )  # fmt: skip
     except KdError as error:
         _fail(error)
 

@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 from kdcore.data.augment import augment
 from kdcore.data.samples import Samples
 from kdcore.data.views import identity, number_of, replayable
+from kdcore.errors import SpecError
+from kdcore.ranks import ALONE, Ranks
 from kdcore.spec.dataset import Sample
 from kdcore.spec.train import TrainSpec
 
@@ -38,6 +40,27 @@ class Batch:
             self.views,
         )
 
+    def part(self, index: int, of: int) -> "Batch":
+        """Every ``of``-th image from ``index`` on, of those with and of those without a mask."""
+        rows = self.rows(index, of)
+        return Batch(
+            self.images_NCHW[rows],
+            self.labels_NHW[rows],
+            len(range(index, self.labelled, of)),
+            tuple(self.views[row] for row in rows) if self.views else (),
+        )
+
+    def rows(self, index: int, of: int) -> list[int]:
+        """Places of the images of a `part`."""
+        pool = range(self.labelled + index, len(self.images_NCHW), of)
+        return [*range(index, self.labelled, of), *pool]
+
+    def splits(self, into: int, *, least: int) -> bool:
+        """Whether so many parts have at least ``least`` images each, and all of them of both kinds."""
+        pool = len(self.images_NCHW) - self.labelled
+        fewest = self.labelled // into + pool // into
+        return self.labelled >= into and (pool == 0 or pool >= into) and fewest >= least
+
 
 def batches(
     labelled: Samples,
@@ -48,22 +71,41 @@ def batches(
     seed: int,
     start: int,
     workers: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Batch]:
-    """Batches for the steps ``start`` .. ``train.steps``; ``share`` of each comes from ``pool``."""
+    """Batches for the steps ``start`` .. ``train.steps``; ``share`` of each comes from ``pool``.
+
+    Of several ranks each gets every ``ranks.count``-th image of the same batches, from its own number
+    on. Raises: SpecError, where images with or without masks are too few for all of them.
+    """
     views = _Views(labelled, pool, train, share=share, seed=seed)
+    _check_share(views, train, ranks)
     loader: DataLoader[_View] = DataLoader(
         views,
-        batch_size=train.batch,
-        sampler=range(start * train.batch, train.steps * train.batch),
+        batch_size=train.batch // ranks.count,
+        # Batches are multiples of the ranks, so these are the same places in each of them.
+        sampler=range(start * train.batch + ranks.rank, train.steps * train.batch, ranks.count),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         # Without one of its own the loader draws its seed from the global generator, and a run
         # that starts a second loader (after a resume) would see other dropout masks.
         generator=torch.Generator(),
     )
+    own_labelled = len(range(ranks.rank, views.labelled_a_batch, ranks.count))
     for images_NCHW, masks_NHW, names in loader:
         known = tuple(names) if train.views else ()
-        yield Batch(images_NCHW, masks_NHW.long(), views.labelled_a_batch, known)
+        yield Batch(images_NCHW, masks_NHW.long(), own_labelled, known)
+
+
+def _check_share(views: "_Views", train: TrainSpec, ranks: Ranks) -> None:
+    from_pool = train.batch - views.labelled_a_batch
+    for images, which in ((views.labelled_a_batch, "with"), (from_pool, "without")):
+        if 0 < images < ranks.count:
+            raise SpecError(
+                f"{images} images {which} masks in a batch are too few for {ranks.count} GPUs",
+                field="train.gpus",
+                remedy="fewer GPUs, a larger batch, or another `unlabelled.share`",
+            )
 
 
 _View = tuple[Tensor, Tensor, str]

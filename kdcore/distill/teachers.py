@@ -78,6 +78,19 @@ def ask(teacher: Teacher, images_NCHW: Tensor) -> TeacherOutput:
     return TeacherOutput(logits_NCHW.contiguous(), features.stages)
 
 
+def joined(pieces: Sequence[TeacherOutput]) -> TeacherOutput:
+    """Answers for parts of a batch, in order, as one for the whole."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return TeacherOutput(
+        torch.cat([piece.logits_NCHW for piece in pieces]),
+        {
+            name: torch.cat([piece.features[name] for piece in pieces])
+            for name in pieces[0].features
+        },
+    )
+
+
 def _sources(
     item: TeacherInput, card: ModelCard, classes: Sequence[ClassEntry], *, field: str
 ) -> Sources:

@@ -2,29 +2,34 @@
 
 import contextlib
 import os
-import signal
-import threading
-import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 
-from kdcore.errors import DiskFull, Interrupted, KdError, SpecError
-from kdcore.files import is_disk_full, write_text
+from kdcore.errors import DiskFull
+from kdcore.files import write_text
 from kdcore.run.compare import run_compare
+from kdcore.run.ending import outcome_of, termination
 from kdcore.run.events import EventLog, Listener
 from kdcore.run.fit import run_fit
-from kdcore.spec.dataset import DatasetManifest
-from kdcore.spec.job import FitJob, Job, job_adapter
-from kdcore.spec.outcome import EXIT_INTERRUPTED, Failure, FailureKind, Outcome
-from kdcore.spec.rundir import DATASET_MANIFEST, EVENTS, OUTCOME, SPEC
+from kdcore.run.ranks import run_ranks
+from kdcore.run.reading import read_run
+from kdcore.spec.job import FitJob
+from kdcore.spec.outcome import Outcome
+from kdcore.spec.rundir import EVENTS, OUTCOME
 
 
-def run_directory(run: Path, *, listener: Listener | None = None) -> Outcome:
+def run_directory(
+    run: Path,
+    *,
+    listener: Listener | None = None,
+    profile: bool = False,
+    gpus: int | None = None,
+) -> Outcome:
     """Do what ``run/spec.json`` says and write ``run/outcome.json``, if the disk has room for it.
 
+    ``profile``: a fit also leaves ``run/profile`` (`kdcore.train.profile`).
+    ``gpus``: another number of them than the job says.
     A finished directory is not run again. An unfinished one goes on from its last checkpoint.
     """
     done = read_outcome(run)
@@ -35,15 +40,7 @@ def run_directory(run: Path, *, listener: Listener | None = None) -> Outcome:
     _drop_torn_line(run)
     log = EventLog(run, listener)
     try:
-        outcome = _run(run, log)
-    except Interrupted as error:
-        outcome = Outcome(status="interrupted", failure=error.failure())
-    except KdError as error:
-        outcome = Outcome(status="failed", failure=error.failure())
-    # The boundary of the process: whatever it was, it is written down with its traceback.
-    except Exception as error:  # noqa: BLE001
-        traceback.print_exc()
-        outcome = Outcome(status="failed", failure=_unforeseen(error))
+        outcome = outcome_of(lambda: _run(run, log, listener, profile=profile, gpus=gpus))
     finally:
         # On a full disk the last line cannot be flushed; how the run ended matters more.
         with contextlib.suppress(OSError):
@@ -64,62 +61,25 @@ def read_outcome(run: Path) -> Outcome | None:
         return None
 
 
-def exit_status(outcome: Outcome) -> int:
-    return {"succeeded": 0, "interrupted": EXIT_INTERRUPTED, "failed": 1}[outcome.status]
-
-
-def _run(run: Path, log: EventLog) -> Outcome:
-    job = _read_job(run / SPEC)
-    manifest = _read_manifest(run / DATASET_MANIFEST)
-    if manifest.fingerprint() != job.dataset:
-        raise SpecError("the dataset beside the spec is not the one it names", field="dataset")
+def _run(
+    run: Path, log: EventLog, listener: Listener | None, *, profile: bool, gpus: int | None
+) -> Outcome:
+    job, manifest = read_run(run, gpus=gpus)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with _termination() as stop:
-        if isinstance(job, FitJob):
-            return run_fit(run, job, manifest, log=log, stop_requested=stop.is_set, device=device)
-        return run_compare(run, job, manifest, log=log, stop_requested=stop.is_set, device=device)
-
-
-def _read_job(path: Path) -> Job:
-    try:
-        return job_adapter.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise SpecError(f"{path.name}: {error}") from error
-
-
-def _read_manifest(path: Path) -> DatasetManifest:
-    try:
-        return DatasetManifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise SpecError(f"{path.name}: {error}") from error
-
-
-@contextlib.contextmanager
-def _termination() -> Iterator[threading.Event]:
-    """While open, SIGTERM and SIGINT ask for a checkpoint and an end instead of ending at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {
-        number: signal.signal(number, lambda *_: asked.set())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _unforeseen(error: Exception) -> Failure:
-    if is_disk_full(error):
-        return DiskFull(str(error), remedy="free disk space, then retry the job").failure()
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        kind = FailureKind.OUT_OF_MEMORY
-    else:
-        kind = FailureKind.CODE_ERROR
-    return Failure(kind=kind, message=f"{type(error).__name__}: {error}"[:2000])
+    with termination() as stop:
+        if not isinstance(job, FitJob):
+            return run_compare(
+                run, job, manifest, log=log, stop_requested=stop.is_set, device=device
+            )
+        if job.train.gpus > 1:
+            return run_ranks(
+                run, job.train.gpus,
+                listener=listener, stop_requested=stop.is_set, profile=profile,
+            )  # fmt: skip
+        return run_fit(
+            run, job, manifest,
+            log=log, stop_requested=stop.is_set, device=device, profile=profile,
+        )  # fmt: skip
 
 
 def _drop_torn_line(run: Path) -> None:

@@ -27,5 +27,18 @@ class EventLog:
         self._file.close()
 
 
+class SilentLog(EventLog):
+    """Of the ranks that tell nothing, since the first one does."""
+
+    def __init__(self) -> None:
+        """No file."""
+
+    def add(self, event: Event) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def now() -> datetime:
     return datetime.now(UTC)

@@ -1,6 +1,7 @@
 """A fit job: build, check, train, keep the best."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,10 +14,11 @@ from kdcore.distill.teachers import load_teachers
 from kdcore.errors import Interrupted
 from kdcore.models.network import build_model
 from kdcore.models.store import ModelCard, save_model
+from kdcore.ranks import ALONE, Ranks
 from kdcore.run import preflight
 from kdcore.run.computing import choices, settle
 from kdcore.run.events import EventLog
-from kdcore.run.watching import RunWatcher, score_values
+from kdcore.run.watching import RunWatcher, score_values, speed_values
 from kdcore.spec.dataset import DatasetManifest
 from kdcore.spec.job import FitJob
 from kdcore.spec.model import ModelSpec
@@ -28,8 +30,11 @@ from kdcore.spec.rundir import (
     MODEL_CARD,
     MODEL_INPUTS,
     MODEL_WEIGHTS,
+    PROFILE,
 )
+from kdcore.spec.train import TrainSpec
 from kdcore.train.evaluate import evaluate
+from kdcore.train.profile import Profile
 from kdcore.train.trainer import Trainer
 
 
@@ -41,8 +46,13 @@ def run_fit(
     log: EventLog,
     stop_requested: Callable[[], bool],
     device: torch.device,
+    profile: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
-    """Train as the job says, resuming if there is a checkpoint; leaves `model/`. Raises: KdError."""
+    """Train as the job says, resuming if there is a checkpoint; leaves `model/`. Raises: KdError.
+
+    Of several ranks all do the same; the first alone checks, evaluates and leaves files.
+    """
     watcher = RunWatcher(
         log, stop_requested,
         classes=manifest.classes, steps=job.train.steps, batch=job.train.batch,
@@ -80,25 +90,38 @@ def run_fit(
         replay=open_replay(run, job, manifest, cache=cache or run / CACHE, warned=watcher.warned),
         min_confidence=job.unlabelled.min_confidence if job.unlabelled else None,
     ).to(device)  # fmt: skip
+    own = job.model_copy(update={"train": share_of(job.train, ranks)})
     parts = preflight.Parts(
-        run, job, manifest, model, objective, teachers, train, val, pool, device=device
+        run, own, manifest, model, objective, teachers, train, val, pool, device=device
     )
-    preflight.check(parts, warn=watcher.warned, tell=watcher.found, between=between)
-    compiled = train_spec.compile == "on" and preflight.compile_networks(
-        parts, cache=cache, warn=watcher.warned
+    needed = ranks.from_first(
+        lambda: preflight.check(parts, warn=watcher.warned, tell=watcher.found, between=between)
+    )
+    # What ranks exchange is not compiled: it has never been tried.
+    compiled = (
+        train_spec.compile == "on"
+        and ranks.count == 1
+        and preflight.compile_networks(parts, cache=cache, warn=watcher.warned)
     )
     watcher.resolved(choices(train_spec, teachers, compiled=compiled))
 
     trainer = Trainer(
-        model, objective, job.train, run=run, seed=job.seed, device=device, watcher=watcher
-    )
+        model, objective, job.train,
+        run=run, seed=job.seed, device=device, watcher=watcher,
+        refuse=partial(preflight.exhausted, needed),
+        profile=Profile(run / PROFILE, device) if profile and ranks.first else None,
+        ranks=ranks,
+    )  # fmt: skip
     share = job.unlabelled.share if job.unlabelled else 0.0
-    best = trainer.fit(train, pool, val, share=share, workers=_workers(device))
+    best = trainer.fit(train, pool, val, share=share, workers=_workers(device, ranks))
 
     assert best.state is not None, "the last step always evaluates"
     model.net.load_state_dict(best.state)
-    confusions = evaluate(model, val, device=device, between=between)
-    metrics = score_values(confusions, manifest.classes, prefix="val")
+    metrics = ranks.from_first(
+        lambda: score_values(
+            evaluate(model, val, device=device, between=between), manifest.classes, prefix="val"
+        )
+    )
     card = ModelCard(
         model=job.model,
         classes=manifest.classes,
@@ -108,11 +131,12 @@ def run_fit(
         metrics=metrics,
         kdcore=__version__,
     )
-    save_model(model, card, run / MODEL)
+    ranks.from_first(lambda: save_model(model, card, run / MODEL))
     return Outcome(
         status="succeeded",
         step=trainer.step,
         metrics=metrics,
+        speed=speed_values(trainer.speed.overall()),
         files=(MODEL_WEIGHTS, MODEL_CARD),
     )
 
@@ -124,8 +148,13 @@ def _placed(model: ModelSpec, run: Path) -> ModelSpec:
     return model.model_copy(update={"weights": str(run / model.weights)})
 
 
-def _workers(device: torch.device) -> int:
+def share_of(train: TrainSpec, ranks: Ranks) -> TrainSpec:
+    """The training as one rank sees it, with its part of the batch."""
+    return train.model_copy(update={"batch": train.batch // ranks.count, "gpus": 1})
+
+
+def _workers(device: torch.device, ranks: Ranks) -> int:
     """Loader processes: a GPU must not wait for views; on the CPU they would only take cores away."""
     if device.type != "cuda":
         return 0
-    return min(8, torch.multiprocessing.cpu_count() - 1)
+    return min(8, max(0, torch.multiprocessing.cpu_count() // ranks.count - 1))

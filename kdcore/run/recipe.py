@@ -35,14 +35,17 @@ def read_recipe(
     form: Form | None = None,
     data: Path | None = None,
     settings: Sequence[str] = (),
+    gpus: int | None = None,
 ) -> tuple[Experiment, DatasetSource]:
     """A recipe: an experiment whose ``dataset`` is a `DatasetSource` or the path of one's file.
 
     ``form``: a smaller one (`kdcore.run.forms`). ``settings``: `path=value`
-    (`kdcore.run.settings`). ``data`` stands for the dataset's root. Relative
-    paths in it start at the recipe's folder. Raises: SpecError, one line a problem.
+    (`kdcore.run.settings`). ``gpus``: of every training in it. ``data`` stands for the
+    dataset's root. Relative paths in it start at the recipe's folder. Raises: SpecError, one line
+    a problem.
     """
     document = with_settings(form_of(_read_yaml(path), form), settings)
+    document = document if gpus is None else _on_gpus(document, gpus)
     source = document.get("dataset")
     folder = path.parent
     if isinstance(source, str):
@@ -73,6 +76,8 @@ def run_recipe(
     form: Form | None = None,
     data: Path | None = None,
     settings: Sequence[str] = (),
+    profile: bool = False,
+    gpus: int | None = None,
 ) -> Path:
     """Run the experiment of a recipe; finished jobs of an earlier call are not run again.
 
@@ -80,7 +85,7 @@ def run_recipe(
     ``out/dataset/`` (the converted ones); returns the folder of the verdict's report.
     Raises: KdError.
     """
-    experiment, source = read_recipe(path, form=form, data=data, settings=settings)
+    experiment, source = read_recipe(path, form=form, data=data, settings=settings, gpus=gpus)
     _check_root(source)
     converted = out / CONVERTED
     manifest = scan(source, converted=converted)
@@ -96,9 +101,23 @@ def run_recipe(
     for job in planned:
         run = out / "jobs" / job.key
         lay_out(run, job, manifest, root, model_of=model_of)
-        outcome = run_directory(run, listener=partial(told, job))
+        outcome = run_directory(run, listener=partial(told, job), profile=profile)
         _raise_unless_succeeded(job, outcome)
     return out / "jobs" / planned[-1].key / "report"
+
+
+def _on_gpus(node: Any, gpus: int) -> Any:
+    """``node`` with that number in every `train` that says for how many steps."""
+    if isinstance(node, list):
+        return [_on_gpus(each, gpus) for each in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _on_gpus(value, gpus) for key, value in node.items()}
+    train = made.get("train")
+    # A teacher's `train` holds its model, and its own `train`.
+    if isinstance(train, dict) and "model" not in train:
+        made["train"] = {**train, "gpus": gpus}
+    return made
 
 
 def _check_root(source: DatasetSource) -> None:

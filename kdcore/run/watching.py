@@ -59,6 +59,9 @@ class RunWatcher:
         prefixed = {f"train/{name}": value for name, value in values.items()}
         self._log.add(Metric(at=now(), step=step, values=prefixed))
 
+    def timed(self, step: int, values: dict[str, float]) -> None:
+        self._log.add(Metric(at=now(), step=step, values=speed_values(values)))
+
     def found(self, values: Mapping[str, float]) -> None:
         """What the preflight has measured."""
         self._log.add(Metric(at=now(), step=0, values=dict(values)))
@@ -76,6 +79,11 @@ class RunWatcher:
 
     def warned(self, code: str, message: str) -> None:
         self._log.add(Warned(at=now(), code=code, message=message))
+
+
+def speed_values(values: Mapping[str, float]) -> dict[str, float]:
+    """``speed/images_per_second`` and ``speed/input_stall``, of `kdcore.train.speed.Speed`."""
+    return {f"speed/{name}": value for name, value in values.items()}
 
 
 def score_values(

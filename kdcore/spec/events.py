@@ -23,7 +23,11 @@ class Progress(_Event):
 
 
 class Metric(_Event):
-    """Values at one step; keys such as ``train/loss``, ``train/kd``, ``val/miou``, ``val/iou/{class}``."""
+    """Values at one step; keys such as ``train/loss``, ``train/kd``, ``val/miou``, ``val/iou/{class}``.
+
+    ``speed/images_per_second`` and ``speed/input_stall``, the share of the steps' time that was
+    waited for data (0 to 1), are those since the last point.
+    """
 
     type: Literal["metric"] = "metric"
     step: int

@@ -12,6 +12,7 @@ class FeatureL2(Adapted):
     """MSE of features (FitNets, arXiv:1412.6550). Sensitive to scale: prefer `pkd`."""
 
     needs_teacher, needs_labels = True, False
+    mean_of = "pixels"
     kind: Literal["feature_l2", "fitnet"] = "feature_l2"
 
     @field_validator("kind")
@@ -24,6 +25,7 @@ class Cosine(Adapted):
     """1 - cosine between the features of each pixel; of three taps summed, give three times the weight."""
 
     needs_teacher, needs_labels = True, False
+    mean_of = "pixels"
     kind: Literal["cosine"] = "cosine"
 
 
@@ -38,6 +40,7 @@ class AttentionTransfer(OverFeatures):
     """MSE of normalised attention maps (arXiv:1612.03928); published weight 1e4."""
 
     needs_teacher, needs_labels = True, False
+    mean_of = "pixels"
     kind: Literal["at"] = "at"
 
 
@@ -69,6 +72,7 @@ class MaskedGenerative(Adapted):
     """MGD (arXiv:2205.01529): the teacher's features from the student's, most of them hidden."""
 
     needs_teacher, needs_labels = True, False
+    mean_of = "images"
     kind: Literal["mgd"] = "mgd"
     ratio: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.75, description="Share hidden")
     alpha: Positive = Field(default=2e-5, description="Factor of the summed squares, as published")

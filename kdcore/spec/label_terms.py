@@ -20,6 +20,7 @@ class CrossEntropy(_Weighted):
     """Cross entropy over the labelled pixels."""
 
     needs_teacher, needs_labels = False, True
+    mean_of = "pixels"
     kind: Literal["ce"] = "ce"
 
 
@@ -36,6 +37,7 @@ class Focal(_Weighted):
     """Cross entropy, each pixel weighted by (1 - p)^gamma (arXiv:1708.02002)."""
 
     needs_teacher, needs_labels = False, True
+    mean_of = "pixels"
     kind: Literal["focal"] = "focal"
     gamma: NonNegative = 2.0
 

@@ -14,6 +14,7 @@ class ResponseKd(Headed):
     """Hinton's distillation per pixel (arXiv:1503.02531)."""
 
     needs_teacher, needs_labels = True, False
+    mean_of = "pixels"
     kind: Literal["kd"] = "kd"
     temperature: Temperature = 1.0
     clamp: Positive | None = Field(
@@ -32,6 +33,7 @@ class ChannelWise(BaseTerm):
     """Channel-wise distillation (arXiv:2011.13256): softmax over space, per channel."""
 
     needs_teacher, needs_labels = True, False
+    mean_of = "images"
     kind: Literal["cwd"] = "cwd"
     temperature: Temperature = 4.0
     over: Literal["logits", "features"] = "logits"
@@ -61,6 +63,7 @@ class Decoupled(BaseTerm):
     """Decoupled distillation of the true class and of the others (arXiv:2203.08679)."""
 
     needs_teacher, needs_labels = True, True
+    mean_of = "pixels"
     kind: Literal["dkd"] = "dkd"
     temperature: Temperature = 4.0
     alpha: NonNegative = Field(default=1.0, description="Weight of the true class")
@@ -71,6 +74,7 @@ class StandardisedKd(BaseTerm):
     """`kd` of logits standardised over the classes of each pixel (arXiv:2403.01427)."""
 
     needs_teacher, needs_labels = True, False
+    mean_of = "pixels"
     kind: Literal["logit_std"] = "logit_std"
     temperature: Temperature = 2.0
     eps: Positive = 1e-7
@@ -80,6 +84,7 @@ class ChannelGroup(BaseTerm):
     """`cwd` over groups of channels, without τ² (SegDistill)."""
 
     needs_teacher, needs_labels = True, False
+    mean_of = "images"
     kind: Literal["cgd"] = "cgd"
     temperature: Temperature = 2.0
     group: Annotated[int, Field(ge=1)] = Field(default=10, description="Channels of a group")
@@ -89,6 +94,7 @@ class OneForAll(Headed):
     """OFA-KD, between families of networks (arXiv:2310.19444), on logits and on `heads`."""
 
     needs_teacher, needs_labels = True, True
+    mean_of = "pixels"
     kind: Literal["ofa"] = "ofa"
     temperature: Temperature = 1.0
     eps: Positive = Field(default=1.0, description="Exponent ε; above 1 it lifts the true class")

@@ -46,4 +46,8 @@ class Outcome(Spec):
     failure: Failure | None = None
     step: int | None = Field(default=None, description="Last completed optimizer step")
     metrics: dict[str, float] = Field(default={})
+    speed: dict[str, float] = Field(
+        default={},
+        description="Of this attempt's steps: speed/images_per_second, speed/input_stall",
+    )
     files: tuple[str, ...] = Field(default=(), description="What the run made, run-directory paths")

@@ -8,6 +8,7 @@
     RUN/checkpoints/step-00000100/     state.pt, then manifest.json with the sha256 of every file
     RUN/events.jsonl                   `kdcore.spec.events.Event`, one a line
     RUN/cache/                         what may be removed at any time; the machine's, where it has one
+    RUN/profile/                       where the time of a step goes (`kd run --profile`)
     RUN/log.txt                        standard output and error of the trainer
     RUN/model/  RUN/report/            what a fit and a comparison make
     RUN/outcome.json                   `kdcore.spec.outcome.Outcome`, written last
@@ -22,6 +23,7 @@ MODEL_INPUTS: Final = "inputs/models"
 CHECKPOINTS: Final = "checkpoints"
 CHECKPOINT_MANIFEST: Final = "manifest.json"
 CACHE: Final = "cache"
+PROFILE: Final = "profile"
 EVENTS: Final = "events.jsonl"
 LOG: Final = "log.txt"
 OUTCOME: Final = "outcome.json"

@@ -20,10 +20,15 @@ _STRUCTURE = frozenset(
 
 
 class BaseTerm(Spec):
-    """``needs_labels``: the classes of the labels matter, not only which pixels are ignored."""
+    """``needs_labels``: the classes of the labels matter, not only which pixels are ignored.
+
+    ``mean_of``: what the value of a batch is the mean of, valid pixels or images with one; "batch"
+    where it is none, since images meet in it, and parts of a batch do not add up to the whole.
+    """
 
     needs_teacher: ClassVar[bool]
     needs_labels: ClassVar[bool]
+    mean_of: ClassVar[Literal["pixels", "images", "batch"]] = "batch"
     weight: Weight = Field(default=1.0, description="A number or a ramp; logged before and after")
 
     @property

@@ -133,9 +133,17 @@ class TrainSpec(Spec):
         default="auto", description="steps; auto: as evaluate_every"
     )
     early_stop: EarlyStop | None = None
+    gpus: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Of one machine; each takes its share of every batch"
+    )
+    sync_batchnorm: bool = Field(
+        default=True, description="With several GPUs: batch norm over the whole batch"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.batch % self.gpus:
+            raise ValueError(f"batch: {self.gpus} GPUs need a multiple of {self.gpus}")
         if self.warmup_steps >= self.steps:
             raise ValueError("warmup_steps: must be below steps")
         if self.warmup_steps and isinstance(self.schedule, WarmupStableCosine):

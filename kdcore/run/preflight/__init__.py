@@ -9,19 +9,20 @@ from kdcore.run.preflight.compiling import compile_networks
 from kdcore.run.preflight.data import check_ignored, check_pool, tell_absent_classes
 from kdcore.run.preflight.first_batch import check_first_batch
 from kdcore.run.preflight.free_memory import free_bytes
+from kdcore.run.preflight.memory import MemoryEstimate, exhausted
 from kdcore.run.preflight.parts import Parts, Tell, Warn
 from kdcore.run.preflight.space import check_space
 from kdcore.run.preflight.strides import check_grids, check_images, check_size, tell_padding
 from kdcore.run.preflight.teachers import check_teacher_quality, tell_classes
 
-__all__ = ["Parts", "check", "compile_networks"]
+__all__ = ["MemoryEstimate", "Parts", "check", "compile_networks", "exhausted"]
 
 
-def check(parts: Parts, *, warn: Warn, tell: Tell, between: Callable[[], None]) -> None:
+def check(parts: Parts, *, warn: Warn, tell: Tell, between: Callable[[], None]) -> MemoryEstimate:
     """Everything, the cheapest first; weights, buffers and random numbers are as before.
 
-    ``warn`` gets what is no reason to stop, ``tell`` the estimate of memory. ``between`` is called
-    between images. Raises: PreflightFailed, DiskFull, OutOfMemory.
+    ``warn`` gets what is no reason to stop, ``tell`` the estimate of memory, which is also returned.
+    ``between`` is called between images. Raises: PreflightFailed, DiskFull, OutOfMemory.
     """
     statistics, size = parts.manifest.statistics["train"], parts.job.train.size
     names = [entry.name for entry in parts.manifest.classes]
@@ -39,4 +40,4 @@ def check(parts: Parts, *, warn: Warn, tell: Tell, between: Callable[[], None]) 
         parts.teachers, parts.val,
         floor=parts.job.preflight.min_teacher_miou, device=parts.device, between=between,
     )  # fmt: skip
-    check_first_batch(parts, free=free_bytes(parts.device), tell=tell)
+    return check_first_batch(parts, free=free_bytes(parts.device), tell=tell)

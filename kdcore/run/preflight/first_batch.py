@@ -9,7 +9,7 @@ import torch
 from kdcore.data.batches import Batch, batches
 from kdcore.errors import OutOfMemory, PreflightFailed
 from kdcore.run.preflight.live_bytes import LiveBytes
-from kdcore.run.preflight.memory import check_memory, estimate, too_large
+from kdcore.run.preflight.memory import MemoryEstimate, check_memory, estimate, too_large
 from kdcore.run.preflight.parts import Parts, Tell
 from kdcore.spec.dataset import IGNORE
 from kdcore.train.computing import precision_of
@@ -23,8 +23,8 @@ Measured over three steps of four networks at 256 pixels, batches of 8 and 16: 1
 """
 
 
-def check_first_batch(parts: Parts, *, free: int | None, tell: Tell) -> None:
-    """Goes through, and fits into ``free`` bytes; weights, buffers and RNGs are as before.
+def check_first_batch(parts: Parts, *, free: int | None, tell: Tell) -> MemoryEstimate:
+    """Goes through, and fits into ``free`` bytes by the estimate returned; all is as it was before.
 
     A host that is out of memory kills the process without a word, so there the need of the batch is
     extrapolated from two of its images first (not with a teacher cache). Raises: PreflightFailed,
@@ -51,6 +51,7 @@ def check_first_batch(parts: Parts, *, free: int | None, tell: Tell) -> None:
         check_memory(needed, free=free)
         if probed < images:
             _step(parts, batch)
+    return needed
 
 
 def try_step(parts: Parts) -> None:

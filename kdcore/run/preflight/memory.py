@@ -17,8 +17,9 @@ MIB = 2**20
 class MemoryEstimate:
     """Bytes that a training will take beyond what is there already, and the batch they are for.
 
-    ``activations`` grow with the batch, the others do not. ``copies``: averaged and best weights.
-    ``samples``: decoded images kept in memory (on a GPU they are on the host and do not count).
+    ``activations`` grow with the batch, the others do not. ``copies``: averaged and best weights and
+    the checkpoint that is being written. ``samples``: decoded images kept in memory. On a GPU these
+    two are on the host and do not count.
     """
 
     batch: int
@@ -56,12 +57,15 @@ def estimate(parts: Parts, *, activations: int) -> MemoryEstimate:
         if each.requires_grad
     )
     state = _bytes(parts.model.net.state_dict().values())
-    kept = (parts.train, parts.val, parts.pool) if parts.device.type == "cpu" else ()
+    moments = _moments(parts.job.train) * trained
+    weights = (1 if parts.job.train.ema is None else 2) * state
+    on_host = parts.device.type == "cpu"
+    kept = (parts.train, parts.val, parts.pool) if on_host else ()
     return MemoryEstimate(
         batch=parts.job.train.batch,
         gradients=trained,
-        optimizer=_moments(parts.job.train) * trained,
-        copies=(1 if parts.job.train.ema is None else 2) * state,
+        optimizer=moments,
+        copies=weights + (weights + moments if on_host else 0),
         samples=sum(_kept(samples) for samples in kept),
         activations=activations,
     )
@@ -77,15 +81,28 @@ def check_memory(needed: MemoryEstimate, *, free: int | None) -> None:
 def too_large(needed: MemoryEstimate, free: int) -> OutOfMemory:
     """The refusal; also where the estimate says that it fits and the device does not."""
     fitting = min(needed.largest_batch(free), needed.batch - 1)
-    parts = (f"{part.name} {getattr(needed, part.name) / MIB:,.0f}" for part in fields(needed)[1:])
     return OutOfMemory(
-        f"a batch of {needed.batch} needs about {needed.total / MIB:,.0f} MiB more "
-        f"({', '.join(parts)}); {free / MIB:,.0f} MiB are free",
+        f"a batch of {needed.batch} needs about {_told(needed)}; {free / MIB:,.0f} MiB are free",
         field="train.batch",
         remedy=f"a batch of {fitting} fits"
         if fitting
         else "no batch fits: a smaller `train.size` or network, or a larger device",
     )
+
+
+def exhausted(needed: MemoryEstimate, lack: str) -> OutOfMemory:
+    """A training that ran out of memory although the preflight had found enough."""
+    return OutOfMemory(
+        f"{lack}; before the first step a batch of {needed.batch} was estimated to need "
+        f"{_told(needed)}, and that was free",
+        field="train.batch",
+        remedy="a smaller batch or crop, or a device that nobody else uses",
+    )
+
+
+def _told(needed: MemoryEstimate) -> str:
+    parts = (f"{part.name} {getattr(needed, part.name) / MIB:,.0f}" for part in fields(needed)[1:])
+    return f"{needed.total / MIB:,.0f} MiB more ({', '.join(parts)})"
 
 
 def _moments(train: TrainSpec) -> int:

@@ -9,7 +9,8 @@ import torch
 from kdcore.data.augment import augment
 from kdcore.data.batches import batches
 from kdcore.data.samples import Samples
-from kdcore.errors import DatasetChanged
+from kdcore.errors import DatasetChanged, SpecError
+from kdcore.ranks import Ranks
 from kdcore.spec.dataset import DatasetManifest, DatasetSource
 from kdcore.spec.train import Augment, TrainSpec
 
@@ -36,6 +37,29 @@ def test_starting_later_gives_the_same_batches(train: Samples, pool: Samples) ->
     for one, other in zip(whole[7:], late, strict=True):
         assert torch.equal(one.images_NCHW, other.images_NCHW)
         assert torch.equal(one.labels_NHW, other.labels_NHW)
+
+
+def test_ranks_share_the_same_batches(train: Samples, pool: Samples) -> None:
+    whole = list(batches(train, pool, SPEC, share=0.5, seed=1, start=7))
+    shared = [
+        list(batches(train, pool, SPEC, share=0.5, seed=1, start=7, ranks=Ranks(rank, 2)))
+        for rank in (0, 1)
+    ]
+    for all_of_it, *parts in zip(whole, *shared, strict=True):
+        for rank, part in enumerate(parts):
+            assert part.labelled == 1
+            assert torch.equal(part.images_NCHW, all_of_it.images_NCHW[rank::2])
+            assert torch.equal(part.labels_NHW, all_of_it.labels_NHW[rank::2])
+
+
+@pytest.mark.parametrize(("share", "which"), [(0.25, "without"), (0.75, "with")])
+def test_each_rank_needs_images_of_both_kinds(
+    train: Samples, pool: Samples, share: float, which: str
+) -> None:
+    stream = batches(train, pool, SPEC, share=share, seed=1, start=0, ranks=Ranks(0, 2))
+    with pytest.raises(SpecError, match=f"1 images {which} masks") as caught:
+        next(stream)
+    assert caught.value.field == "train.gpus"
 
 
 def test_loader_processes_change_nothing(train: Samples) -> None:

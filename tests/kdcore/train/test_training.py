@@ -15,6 +15,7 @@ from kdcore.run.directory import run_directory
 from kdcore.spec.outcome import FailureKind
 from kdcore.spec.rundir import CHECKPOINTS, EVENTS, MODEL_WEIGHTS
 from kdcore.spec.train import AdamW, TrainSpec, WarmupStableCosine
+from kdcore.train.finite import FiniteCheck
 from kdcore.train.optimizer import learning_rate_factor
 from tests.kdcore.conftest import FitSpec, LayOut
 
@@ -186,6 +187,15 @@ def poison(monkeypatch: pytest.MonkeyPatch, *, at_step: int, times: int) -> None
     monkeypatch.setattr(Objective, "forward", forward)
 
 
+@pytest.fixture(params=[1, 10], ids=["each step looked at", "ten steps looked at together"])
+def looks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a CPU, and as on a GPU."""
+    monkeypatch.setattr(
+        "kdcore.train.trainer.FiniteCheck", lambda _, ranks: FiniteCheck(request.param, ranks)
+    )
+
+
+@pytest.mark.usefixtures("looks")
 def test_one_nan_is_rolled_back(
     lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,11 +205,13 @@ def test_one_nan_is_rolled_back(
     assert run_directory(run).status == "succeeded"
     warned = events(run, "warning")
     assert [event["code"] for event in warned] == ["rolled_back"]
+    assert "at step 7" in warned[0]["message"]
     assert "back to step 5" in warned[0]["message"]
     one, other = load_file(undisturbed / MODEL_WEIGHTS), load_file(run / MODEL_WEIGHTS)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.usefixtures("looks")
 def test_nan_again_fails_and_keeps_the_last_good_checkpoint(
     lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +225,7 @@ def test_nan_again_fails_and_keeps_the_last_good_checkpoint(
     assert max(folder.name for folder in (run / CHECKPOINTS).iterdir()) == "step-00000005"
 
 
+@pytest.mark.usefixtures("looks")
 def test_an_infinite_gradient_of_a_finite_loss_is_no_step(
     lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +263,18 @@ def test_every_term_is_reported_before_and_after_its_weight(
     assert values["train/dice_weighted"] == pytest.approx(2 * values["train/dice"])
     total = values["train/ce_weighted"] + values["train/dice_weighted"]
     assert values["train/loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_speed_is_told_with_the_metrics_and_in_the_outcome(
+    lay_out: LayOut, fit_spec: FitSpec
+) -> None:
+    run = lay_out("run", fit_spec)
+    outcome = run_directory(run)
+    told = [event for event in events(run, "metric") if "speed/input_stall" in event["values"]]
+    assert [event["step"] for event in told] == [10, 20]
+    for values in (*(event["values"] for event in told), outcome.speed):
+        assert values["speed/images_per_second"] > 0
+        assert 0 < values["speed/input_stall"] < 1
 
 
 def test_learning_rates() -> None:

@@ -50,7 +50,7 @@ def test_the_estimate_is_in_the_log(lay_out: LayOut, fit_spec: FitSpec) -> None:
 def test_a_batch_too_large_for_the_memory_is_refused_before_it_is_tried(
     lay_out: LayOut, fit_spec: FitSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdcore.run.preflight.free_bytes", lambda _: 9_000_000)
+    monkeypatch.setattr("kdcore.run.preflight.free_bytes", lambda _: 17_000_000)
     tried: list[int] = []
     real = first_batch._step
 
