@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context, set_start_method
-from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 import torch
@@ -44,12 +43,7 @@ class ArmProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def warm_up(self, steps: int) -> Prepared:

@@ -17,7 +17,7 @@ def settle(
     for teacher in teachers:
         teacher.model.lay_out(LAYOUTS[memory_format_of(spec, teacher.model, device)])
     settled = resolve(spec, model, device)
-    model.lay_out(LAYOUTS[memory_format_of(spec, model, device)])
+    model.lay_out(LAYOUTS[settled.memory_format])
     return settled
 
 

@@ -22,9 +22,9 @@ def compile_networks(parts: Parts, *, cache: Path | None, warn: Warn) -> bool:
     if cache is not None:
         os.environ.setdefault(_CACHE_VARIABLE, str(cache / FOLDER))
     models = [named.model for named in parts.models()]
-    for model in models:
-        compile_parts(model)
     try:
+        for model in models:
+            compile_parts(model)
         with warnings.catch_warnings():
             # The compiler looks for gradients in each of its inputs, maps between parts included.
             warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor")
