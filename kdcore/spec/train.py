@@ -104,7 +104,9 @@ class TrainSpec(Spec):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     clip_norm: Positive | None = Field(default=None, description="Global gradient norm bound")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="auto: bf16 on a GPU that has it, fp32 elsewhere"
+        default="auto",
+        description="auto: bf16 on a GPU that has it, on a CPU that has it for transformers alone; "
+        "fp32 elsewhere",
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         default="auto",

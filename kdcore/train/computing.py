@@ -13,6 +13,7 @@ from kdcore.models.network import SegmentationModel
 from kdcore.spec.train import TrainSpec
 
 MemoryFormat = Literal["contiguous", "channels_last"]
+_CPU_BF16 = ("avx512_bf16", "amx_bf16")
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -22,18 +23,26 @@ def resolve(spec: TrainSpec, model: SegmentationModel, device: torch.device) -> 
     compile_ = ("on" if on_gpu else "off") if spec.compile == "auto" else spec.compile
     return spec.model_copy(
         update={
-            "precision": precision_of(spec, device),
+            "precision": precision_of(spec, model, device),
             "memory_format": memory_format_of(spec, model, device),
             "compile": compile_,
         }
     )
 
 
-def precision_of(spec: TrainSpec, device: torch.device) -> str:
-    """`auto` is bf16 on a GPU that has it, fp32 elsewhere."""
+def precision_of(spec: TrainSpec, model: SegmentationModel, device: torch.device) -> str:
+    """`auto` is bf16 where products of it are the hardware's own: on a CPU for transformers alone.
+
+    Depthwise convolutions have no such products on a CPU, and small networks lose by the conversions.
+    """
     if spec.precision != "auto":
         return spec.precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if device.type == "cuda":
+        pays = torch.cuda.is_bf16_supported()
+    else:
+        capable = torch.cpu.get_capabilities()
+        pays = _has_layer_norms(model) and any(capable.get(name) for name in _CPU_BF16)
+    return "bf16" if pays else "fp32"
 
 
 def memory_format_of(
@@ -45,8 +54,12 @@ def memory_format_of(
     """
     if spec.memory_format != "auto":
         return spec.memory_format
-    parts = list(model.encoder.modules())
-    convolutional = not any(isinstance(part, nn.LayerNorm) for part in parts)
+    parts = model.encoder.modules()
     depthwise = any(isinstance(part, nn.Conv2d) and part.groups > 1 for part in parts)
-    pays = convolutional and (device.type == "cuda" or depthwise)
+    pays = not _has_layer_norms(model) and (device.type == "cuda" or depthwise)
     return "channels_last" if pays else "contiguous"
+
+
+def _has_layer_norms(model: SegmentationModel) -> bool:
+    """Whether the encoder is a transformer, or a network built like one (ConvNeXt)."""
+    return any(isinstance(part, nn.LayerNorm) for part in model.encoder.modules())

@@ -85,7 +85,7 @@ class Trainer:
         self.rollbacks = 0
         self.stale_evaluations = 0
         self.evaluated_step = 0
-        half = precision_of(spec, device) == "bf16"
+        half = precision_of(spec, model, device) == "bf16"
         self.gradients = Gradients(
             model, objective, half=half, warned=watcher.warned, refuse=refuse, ranks=ranks
         )

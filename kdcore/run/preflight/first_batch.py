@@ -92,7 +92,7 @@ def _step_bytes(parts: Parts, batch: Batch) -> int:
 
 
 def _step(parts: Parts, batch: Batch) -> None:
-    half = precision_of(parts.job.train, parts.device) == "bf16"
+    half = precision_of(parts.job.train, parts.model, parts.device) == "bf16"
     try:
         with torch.autocast(parts.device.type, torch.bfloat16, enabled=half):
             total = parts.objective(parts.model, batch, 0)

@@ -22,7 +22,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 @pytest.mark.parametrize(
     ("device", "arch", "encoder", "expected"),
     [
-        (CPU, "segformer", "mit_b0", ("fp32", "contiguous", "off")),
+        (CPU, "segformer", "mit_b0", ("bf16", "contiguous", "off")),
         (CPU, "unet", "tu-mobilenetv3_small_050", ("fp32", "channels_last", "off")),
         (CPU, "deeplabv3plus", "resnet18", ("fp32", "contiguous", "off")),
         (GPU, "segformer", "mit_b0", ("bf16", "contiguous", "on")),
@@ -37,14 +37,17 @@ def test_auto(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     resolved = resolve(TrainSpec(), build(arch, encoder), device)
     assert (resolved.precision, resolved.memory_format, resolved.compile) == expected
     assert resolve(resolved, build(arch, encoder), CPU) == resolved, "once is enough"
 
 
-def test_a_gpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", [CPU, GPU])
+def test_hardware_without_bf16(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert resolve(TrainSpec(), build("macunet", "student"), GPU).precision == "fp32"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    assert resolve(TrainSpec(), build("segformer", "mit_b0"), device).precision == "fp32"
 
 
 @pytest.mark.parametrize(("written", "read"), [(True, "on"), (False, "off"), ("auto", "auto")])
