@@ -181,10 +181,10 @@ def _version(library: str) -> str:
 
 
 def _arithmetic(model: SegmentationModel, device: torch.device) -> dict[str, Any]:
-    half = torch.is_autocast_enabled(device.type)
+    half = model.in_bf16 or torch.is_autocast_enabled(device.type)
     on_gpu = device.type == "cuda"
     return {
-        "precision": str(torch.get_autocast_dtype(device.type)) if half else "fp32",
+        "precision": "bf16" if half else "fp32",
         "memory_format": str(model.memory_format),
         "compiled": is_compiled(model),
         "matmul": torch.get_float32_matmul_precision(),

@@ -73,7 +73,7 @@ def ask(teacher: Teacher, images_NCHW: Tensor) -> TeacherOutput:
     The logits are contiguous: sums over them must not depend on how a network laid them out.
     """
     teacher.model.eval()
-    with torch.no_grad(), tapped(teacher.model) as features:
+    with torch.no_grad(), teacher.model.autocast(), tapped(teacher.model) as features:
         logits_NCHW = teacher.model(images_NCHW)
     return TeacherOutput(logits_NCHW.contiguous(), features.stages)
 

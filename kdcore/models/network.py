@@ -36,6 +36,8 @@ class SegmentationModel(nn.Module):
         self.spec = spec
         self.classes = classes
         self.memory_format = torch.contiguous_format
+        self.in_bf16 = False
+        """Whether `autocast` is on though the caller computes in float32."""
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
@@ -71,6 +73,12 @@ class SegmentationModel(nn.Module):
         """Keep weights, and from here on images and maps, in this order of memory."""
         self.memory_format = memory_format
         self.net.to(memory_format=memory_format)
+
+    def autocast(self) -> torch.autocast:
+        """In bfloat16 if the network is ``in_bf16`` or the caller computes so."""
+        device = self.mean.device.type
+        half = self.in_bf16 or torch.is_autocast_enabled(device)
+        return torch.autocast(device, torch.bfloat16, enabled=half)
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Parameters of the encoder, and all others (the head)."""

@@ -30,10 +30,14 @@ def resolve(spec: TrainSpec, model: SegmentationModel, device: torch.device) -> 
     )
 
 
-def precision_of(spec: TrainSpec, model: SegmentationModel, device: torch.device) -> str:
-    """`auto` is bf16 where products of it are the hardware's own: on a CPU for transformers alone.
+def precision_of(
+    spec: TrainSpec, model: SegmentationModel, device: torch.device, *, frozen: bool = False
+) -> str:
+    """`auto` is bf16 where the hardware multiplies it: on a CPU for transformers, and for
+    ``frozen`` networks without depthwise convolutions.
 
-    Depthwise convolutions have no such products on a CPU, and small networks lose by the conversions.
+    A CPU has no such products for depthwise convolutions, and training small networks loses by the
+    conversions.
     """
     if spec.precision != "auto":
         return spec.precision
@@ -41,7 +45,8 @@ def precision_of(spec: TrainSpec, model: SegmentationModel, device: torch.device
         pays = torch.cuda.is_bf16_supported()
     else:
         capable = torch.cpu.get_capabilities()
-        pays = _has_layer_norms(model) and any(capable.get(name) for name in _CPU_BF16)
+        dense = _has_layer_norms(model) or (frozen and not _has_depthwise(model))
+        pays = dense and any(capable.get(name) for name in _CPU_BF16)
     return "bf16" if pays else "fp32"
 
 
@@ -54,12 +59,15 @@ def memory_format_of(
     """
     if spec.memory_format != "auto":
         return spec.memory_format
-    parts = model.encoder.modules()
-    depthwise = any(isinstance(part, nn.Conv2d) and part.groups > 1 for part in parts)
-    pays = not _has_layer_norms(model) and (device.type == "cuda" or depthwise)
+    pays = not _has_layer_norms(model) and (device.type == "cuda" or _has_depthwise(model))
     return "channels_last" if pays else "contiguous"
 
 
 def _has_layer_norms(model: SegmentationModel) -> bool:
     """Whether the encoder is a transformer, or a network built like one (ConvNeXt)."""
     return any(isinstance(part, nn.LayerNorm) for part in model.encoder.modules())
+
+
+def _has_depthwise(model: SegmentationModel) -> bool:
+    parts = model.encoder.modules()
+    return any(isinstance(part, nn.Conv2d) and part.groups > 1 for part in parts)

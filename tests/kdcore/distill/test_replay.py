@@ -10,7 +10,7 @@ from kdcore.data.views import identity
 from kdcore.distill import replay
 from kdcore.distill.replay import Replay
 from kdcore.distill.teachers import Teacher, TeacherOutput, ask
-from kdcore.models.network import build_model
+from kdcore.models.network import SegmentationModel, build_model
 from kdcore.models.store import ModelCard
 from kdcore.spec.dataset import ClassEntry
 from kdcore.spec.model import ModelSpec
@@ -137,18 +137,15 @@ def test_fp16_is_off_by_its_rounding_and_holds_what_is_too_large_for_it(
         # Below 6e-5 halves have a fixed step of 6e-8.
         assert bool(((rounded - live).abs() <= live.abs() * 2**-11 + 2**-25).all())
         assert not torch.equal(rounded, live)
-    loud = Teacher("loud", 1.0, _Loud(teacher), teacher.card)  # type: ignore[arg-type]
+    loud = Teacher("loud", 1.0, _Loud(teacher), teacher.card)
     for _ in range(2):
         answer = open_at(tmp_path, "9" * 64, dtype="fp16").answers([loud], batch())[0]
         assert answer.logits_NCHW.abs().max() == torch.finfo(torch.float16).max
 
 
-class _Loud(torch.nn.Module):
+class _Loud(SegmentationModel):
     def __init__(self, teacher: Teacher) -> None:
-        super().__init__()
-        self.quiet, self.encoder = teacher.model, teacher.model.encoder
-        self.net = teacher.model.net
+        super().__init__(teacher.model.net, teacher.model.spec, teacher.model.classes)
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        logits_NCHW: torch.Tensor = self.quiet(images_NCHW) * 1e9
-        return logits_NCHW
+        return super().forward(images_NCHW) * 1e9

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from kdcore.run.directory import run_directory
 from kdcore.spec.rundir import MODEL_WEIGHTS
 from kdcore.spec.train import AdamW, Sgd, TrainSpec
-from kdcore.train.computing import resolve
+from kdcore.train.computing import precision_of, resolve
 from kdcore.train.optimizer import build_optimizer, restore_optimizer
 from tests.kdcore.conftest import FitSpec, LayOut
 from tests.kdcore.models.test_families import build
@@ -41,6 +41,23 @@ def test_auto(
     resolved = resolve(TrainSpec(), build(arch, encoder), device)
     assert (resolved.precision, resolved.memory_format, resolved.compile) == expected
     assert resolve(resolved, build(arch, encoder), CPU) == resolved, "once is enough"
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder", "precision"),
+    [
+        ("segformer", "mit_b0", "bf16"),
+        ("deeplabv3plus", "resnet18", "bf16"),
+        ("unet", "tu-mobilenetv3_small_050", "fp32"),
+    ],
+)
+def test_teachers_have_a_precision_of_their_own(
+    arch: str, encoder: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    model = build(arch, encoder)
+    assert precision_of(TrainSpec(), model, CPU, frozen=True) == precision
+    assert precision_of(TrainSpec(precision="fp32"), model, CPU, frozen=True) == "fp32"
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
@@ -79,6 +96,7 @@ def test_choices_are_events_of_the_run(lay_out: LayOut, fit_spec: FitSpec) -> No
             "train.precision": "fp32",
             "train.memory_format": "channels_last",
             "train.compile": "off",
+            "teachers.big.precision": "fp32",
             "teachers.big.memory_format": "channels_last",
         }
     ]
