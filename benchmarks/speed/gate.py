@@ -1,6 +1,6 @@
 """Whether ours computes what the plain loop computes; without that no figure counts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,34 +39,35 @@ class Gate:
 def check(scene: Scene, device: torch.device, threads: int) -> Gate:
     """``scene``: of a workload `for_gate`."""
     torch.set_num_threads(threads)
-    plain, ours = Plain(scene, device, competent=False), Ours(scene, device)
-    plain.load_models()
-    ours.load_models()
     allow_tf32(device, allowed=False)
-    loss, gradient = _one_batch(plain, ours, scene)
-    # Both have moved their running statistics: the curves begin anew.
+    plain = Plain(scene, device, competent=False)
+    loss, gradient = _first_step(plain, scene)
+    # It has moved its running statistics: the curve begins anew.
     plain.load_models()
-    ours.load_models()
-    allow_tf32(device, allowed=False)
     expected = plain.train(CURVE_STEPS, _nothing)
+    ours = Ours(scene, device)
     found = ours.train(CURVE_STEPS, _nothing)
+    ours.close()
     curve = max(_relative(b, a) for a, b in zip(expected, found, strict=True))
     return Gate(loss, gradient, curve, ours.settings)
 
 
-def _one_batch(plain: Plain, ours: Ours, scene: Scene) -> tuple[float, float]:
-    batch = next(scene.batches(1))
-    expected = plain.loss(*plain.on_device(*normalised(batch)))
+def _first_step(plain: Plain, scene: Scene) -> tuple[float, float]:
+    plain.load_models()
+    expected = plain.loss(*plain.on_device(*normalised(next(scene.batches(1)))))
     expected.total.backward()  # type: ignore[no-untyped-call]
-    found = ours.loss(batch)
-    found.loss.backward()  # type: ignore[no-untyped-call]
+    exact = replace(scene, workload=replace(scene.workload, precision="fp32"))
+    ours = Ours(exact, plain.device)
+    ours.train(1, _nothing)
     pairs = (
-        (expected.total, found.loss),
-        (expected.ce, found.terms["ce"]),
-        (expected.kd, found.terms["kd"]),
+        (expected.total, ours.total.loss),
+        (expected.ce, ours.total.terms["ce"]),
+        (expected.kd, ours.total.terms["kd"]),
     )
     loss = max(_relative(b.item(), a.item()) for a, b in pairs)
-    return loss, _distance(plain.gradients(), ours.gradients())
+    gradient = _distance(plain.gradients(), ours.gradients())
+    ours.close()
+    return loss, gradient
 
 
 def _distance(expected: dict[str, Tensor], found: dict[str, Tensor]) -> float:

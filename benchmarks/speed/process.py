@@ -22,7 +22,7 @@ R = TypeVar("R")
 class Prepared:
     """What the timing leaves out, in seconds; ``first_step`` has compilation in it, where there is any.
 
-    ``peak_bytes`` is of models and warm-up: blocks of ours also read checkpoints, as no training does.
+    ``peak_bytes`` is of models and warm-up.
     """
 
     load: float
@@ -44,7 +44,8 @@ class ArmProcess:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.submit(_close)
+        self._pool.shutdown()
 
     def warm_up(self, steps: int) -> Prepared:
         """Raises: whatever the arm raises."""
@@ -95,6 +96,11 @@ def _load(name: ArmName, scene: Scene, device: torch.device, threads: int) -> No
     memory = PeakMemory(device)
     arm.load_models()
     _here = _Here(arm, meter(device), memory, time.perf_counter() - started)
+
+
+def _close() -> None:
+    if _here is not None:
+        _here.arm.close()
 
 
 def _warm_up(steps: int) -> Prepared:

@@ -25,9 +25,10 @@ from kdcore.spec.train import AdamW, Augment, TrainSpec
 
 ENDLESS = 1_000_000
 """Steps of a training that is measured for a while and never ends by itself."""
+STUDENT = f"{MODEL_INPUTS}/student"
+"""Model folder of the weights at which every arm starts, below the scene's root."""
 KEPT_BATCHES = 20
 """Batches that arms outside kdcore hold ready; they go round in them, in kdcore's order."""
-_STUDENT = f"{MODEL_INPUTS}/student"
 _IGNORED_SHARE, _CELL = 0.05, 16
 _LOGIT_STD = 3.0
 
@@ -72,7 +73,7 @@ class Scene:
 
     def student(self) -> SegmentationModel:
         """In train mode, at the weights at which every arm starts."""
-        model = load_model(self.root / _STUDENT)[0]
+        model = load_model(self.root / STUDENT)[0]
         return model.train()
 
     def train_spec(self, *, views: int | None = None) -> TrainSpec:
@@ -116,7 +117,7 @@ def make_scene(root: Path, workload: Workload) -> Scene:
     torch.manual_seed(workload.seed)
     for name, spec in workload.teachers.items():
         _save_network(root / MODEL_INPUTS / name, spec, workload, manifest, sure=True)
-    _save_network(root / _STUDENT, workload.student, workload, manifest, sure=False)
+    _save_network(root / STUDENT, workload.student, workload, manifest, sure=False)
     return Scene(root, workload)
 
 

@@ -1,6 +1,9 @@
 """`python -m benchmarks.kd` on tiny networks: all arms do equal work, and every path of it runs."""
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from benchmarks.speed.order import order_of_samples
 from benchmarks.speed.plan import parse, planned
 from benchmarks.speed.scene import Scene, make_scene
 from benchmarks.speed.workload import ARMS, ArmName, Pair, Workload
+from kdcore.errors import SpecError
+from kdcore.spec.rundir import MODEL_INPUTS
 
 CPU = torch.device("cpu")
 
@@ -28,10 +33,12 @@ def tiny(pair: Pair = "sf", **more: Any) -> Workload:
 def nothing() -> None: ...
 
 
-def loaded(name: ArmName, scene: Scene) -> Arm:
+@contextmanager
+def loaded(name: ArmName, scene: Scene) -> Iterator[Arm]:
     arm = build_arm(name, scene, CPU)
     arm.load_models()
-    return arm
+    yield arm
+    arm.close()
 
 
 @pytest.mark.parametrize("pair", ["sf", "cnn", "ens"])
@@ -52,19 +59,32 @@ def test_every_arm_has_the_losses_of_the_plain_one(
 ) -> None:
     monkeypatch.setattr(scenes, "_IGNORED_SHARE", 0.0)  # torchdistill's KL has no mask
     scene = make_scene(tmp_path, tiny("cnn", dropout=False))
-    expected = loaded("A", scene).train(4, nothing)
-    assert expected[0] != pytest.approx(expected[3], rel=1e-3)
-    for name in ARMS[1:]:
-        assert loaded(name, scene).train(4, nothing) == pytest.approx(expected, rel=0.01), name
+    losses = {}
+    for name in ARMS:
+        with loaded(name, scene) as arm:
+            losses[name] = arm.train(4, nothing)
+    for name, found in losses.items():
+        assert found == pytest.approx(losses["A"], rel=0.01), name
+    assert losses["A"][0] != pytest.approx(losses["A"][3], rel=1e-3), "they would be equal anyhow"
 
 
-def test_a_stopped_training_of_ours_goes_on(tmp_path: Path) -> None:
+def test_a_held_training_of_ours_goes_on(tmp_path: Path) -> None:
     scene = make_scene(tmp_path, tiny())
-    steps = []
-    halting = loaded("B", scene)
-    losses = [halting.train(count, lambda: steps.append(1)) for count in (1, 2)]
+    steps: list[int] = []
+    with loaded("B", scene) as arm:
+        held = [*arm.train(1, lambda: steps.append(1)), *arm.train(2, lambda: steps.append(1))]
     assert len(steps) == 3
-    assert [*losses[0], *losses[1]] == loaded("B", scene).train(3, nothing)
+    shutil.rmtree(scene.root / "runs")
+    with loaded("B", scene) as arm:
+        assert arm.train(3, nothing) == held
+
+
+def test_what_goes_wrong_in_ours_is_raised(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path, tiny())
+    with loaded("B", scene) as arm:
+        shutil.rmtree(scene.root / MODEL_INPUTS)
+        with pytest.raises(SpecError, match="holds no model"):
+            arm.train(1, nothing)
 
 
 def test_other_loaders_visit_samples_in_our_order(tmp_path: Path) -> None:

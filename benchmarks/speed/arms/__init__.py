@@ -23,6 +23,10 @@ class Arm(Protocol):
         """Train ``steps`` steps more, call ``done`` after each and return their losses."""
         ...
 
+    def close(self) -> None:
+        """End what still runs."""
+        ...
+
 
 def build_arm(name: ArmName, scene: Scene, device: torch.device) -> Arm:
     """With its data, without its models. Raises: ImportError, where torchdistill is missing."""

@@ -63,6 +63,9 @@ class Plain:
         self.step += steps
         return losses
 
+    def close(self) -> None:
+        """Nothing runs between the steps."""
+
     def train_step(self, images_NCHW: Tensor, labels_NHW: Tensor) -> float:
         images_NCHW, labels_NHW = self.on_device(images_NCHW, labels_NHW)
         terms = self.loss(images_NCHW, labels_NHW)
