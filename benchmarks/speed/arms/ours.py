@@ -32,7 +32,7 @@ class Ours:
         self.run = scene.root / "runs" / f"{scene.workload.precision}-{cached}-{os.getpid()}"
         self.run.mkdir(parents=True)
         (self.run / "inputs").symlink_to(scene.root / "inputs")
-        self.settings = {"precision": scene.workload.precision}
+        self.settings: dict[str, str] = {"precision": scene.workload.precision}
         self._thread = threading.Thread(target=self._fit, daemon=True)
         self._go, self._held = threading.Event(), threading.Event()
         self._training = self._closing = False
