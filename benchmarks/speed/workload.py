@@ -110,7 +110,7 @@ class Workload:
         return 3 * self.size // 2, 2 * self.size
 
     def for_gate(self) -> "Workload":
-        return replace(self, dropout=False, source="memory", precision="auto")
+        return replace(self, dropout=False, source="memory")
 
     def _spec(self, net: str) -> ModelSpec:
         described = _NETS[self.models][net]
