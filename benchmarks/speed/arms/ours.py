@@ -1,8 +1,9 @@
 """kdcore as `kd run` uses it, at its defaults (B), and with the teachers' logits kept (Bcache)."""
 
-import os
+import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,8 @@ class Ours:
         self.scene, self.device = scene, device
         self.job = fit_job(scene, cached=cached)
         # Arms of one scene train side by side.
-        self.run = scene.root / "runs" / f"{scene.workload.precision}-{cached}-{os.getpid()}"
-        self.run.mkdir(parents=True)
+        (scene.root / "runs").mkdir(exist_ok=True)
+        self.run = Path(tempfile.mkdtemp(dir=scene.root / "runs"))
         (self.run / "inputs").symlink_to(scene.root / "inputs")
         self.settings: dict[str, str] = {"precision": scene.workload.precision}
         self._thread = threading.Thread(target=self._fit, daemon=True)
