@@ -96,7 +96,12 @@ def test_idd_is_as_published() -> None:
     experiment = recipe("idd")
     found = terms(experiment)
     assert set(found) == {"kd", "dice", "lovasz"}
-    assert hyperparameters(found["kd"]) == {"weight": 0.35, "temperature": 6.0, "clamp": None}
+    assert hyperparameters(found["kd"]) == {
+        "weight": 0.35,
+        "temperature": 6.0,
+        "clamp": None,
+        "grid": "logits",
+    }
     assert found["dice"].weight == pytest.approx(0.65 * 0.55)
     assert found["lovasz"].weight == pytest.approx(0.65 * 0.45)
     for train in budgets(experiment):
