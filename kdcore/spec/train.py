@@ -114,7 +114,7 @@ class TrainSpec(Spec):
         "encoders, on a CPU for those with depthwise convolutions alone; for each network its own",
     )
     compile: Switch = Field(
-        default="auto", description="torch.compile in training; auto: on a GPU, not on a CPU"
+        default="auto", description="torch.compile in training; auto: off for now"
     )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,

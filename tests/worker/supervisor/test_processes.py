@@ -32,7 +32,7 @@ def test_sigkill_of_the_leash_ends_the_trainer(bench: Bench) -> None:
     leash, trainer = descendants(worker.pid)
     worker.send_signal(signal.SIGSTOP)
     os.kill(leash, signal.SIGKILL)
-    until(lambda: not is_running(trainer), seconds=5)
+    until(lambda: not is_running(trainer), seconds=30)
     worker.send_signal(signal.SIGCONT)
     until(lambda: bool(attempts(bench, job_id)[0][1]))
     assert attempts(bench, job_id)[0] == (1, "trainer_killed")
