@@ -48,7 +48,7 @@ def opened(described: DatasetSource, manifest: DatasetManifest, tmp_path: Path) 
     return Samples(files_root(described, tmp_path / "converted"), manifest, manifest.splits["val"])
 
 
-@needs("offroad_sample")
+@needs("data/offroad_sample")
 def test_offroad_ids_up_to_10000_survive(tmp_path: Path) -> None:
     described = source(
         SAMPLES / "offroad_sample/Offroad_Segmentation_Training_Dataset",
@@ -66,7 +66,7 @@ def test_offroad_ids_up_to_10000_survive(tmp_path: Path) -> None:
     assert {0, 8, 9} <= seen <= set(range(10))
 
 
-@needs("voc_sample")
+@needs("data/voc_sample")
 def test_voc_straight_from_the_tar(tmp_path: Path) -> None:
     described = source(
         SAMPLES / "voc_sample", layout={"kind": "voc", "archive": "VOCtrainval_sample.tar"}
@@ -85,7 +85,7 @@ def test_voc_straight_from_the_tar(tmp_path: Path) -> None:
     assert ignored / (2 * 500 * 338 + 500 * 375) == pytest.approx(0.019, abs=0.002)
 
 
-@needs("idd_lite_sample")
+@needs("data/idd_lite_sample")
 def test_idd_lite_by_ids() -> None:
     manifest = scan(source(SAMPLES / "idd_lite_sample/idd20k_lite", layout={"kind": "idd"}))
     assert sizes(manifest) == {"train": 36, "val": 12}
@@ -96,7 +96,7 @@ def test_idd_lite_by_ids() -> None:
     assert all(pixels(manifest))
 
 
-@needs("idd_lite_sample")
+@needs("data/idd_lite_sample")
 def test_idd_lite_by_colours_says_the_same(tmp_path: Path) -> None:
     """Its masks painted in the classes' colours, unlabelled as (0, 0, 0): the full IDD's form."""
     root = SAMPLES / "idd_lite_sample/idd20k_lite"
@@ -119,7 +119,7 @@ def test_idd_lite_by_colours_says_the_same(tmp_path: Path) -> None:
     assert by_colour.statistics == by_id.statistics
 
 
-@needs("brats_sample")
+@needs("data/brats_sample")
 def test_brats_volumes(tmp_path: Path) -> None:
     pytest.importorskip("nibabel")
     described = source(
@@ -139,7 +139,7 @@ def test_brats_volumes(tmp_path: Path) -> None:
     assert len({channel.float().mean().item() for channel in image}) == 3
 
 
-@needs("co2_plume_sample")
+@needs("data/co2_plume_sample")
 def test_co2_masks_of_0_and_255() -> None:
     manifest = scan(source(SAMPLES / "co2_plume_sample", **CO2))
     assert sum(sizes(manifest).values()) == 13
@@ -147,7 +147,7 @@ def test_co2_masks_of_0_and_255() -> None:
     assert all(statistics.ignored_pixels == 0 for statistics in manifest.statistics.values())
 
 
-@needs("cityscapes_sample")
+@needs("data/cityscapes_sample")
 def test_cityscapes_by_train_id_and_by_id(tmp_path: Path) -> None:
     """The sample is one frame of val; train is made."""
     making.cityscapes(tmp_path)
@@ -167,7 +167,7 @@ def test_cityscapes_by_train_id_and_by_id(tmp_path: Path) -> None:
     assert (samples[0][1] == 255).float().mean().item() == pytest.approx(0.118, abs=0.001)
 
 
-@needs("camvid")
+@needs("data/camvid")
 @pytest.mark.slow
 def test_camvid() -> None:
     manifest = scan(source(SAMPLES / "camvid", layout={"kind": "camvid"}))
@@ -177,7 +177,7 @@ def test_camvid() -> None:
     assert json.loads(manifest.model_dump_json())["ignore_index"] == 11
 
 
-@needs("nuclei")
+@needs("data/nuclei")
 @pytest.mark.slow
 def test_nuclei_with_its_pool() -> None:
     manifest = scan(

@@ -18,12 +18,12 @@ from kdcore.errors import SpecError
 from kdcore.models import build_model
 from kdcore.models.network import SegmentationModel
 from kdcore.spec.model import ModelSpec
-from tests.samples import SHARED
+from tests.samples import SHARED, needs
 
 IMAGENET = SHARED / "weights/mobilenet_v2_imagenet1k.pth"
 VOC = SHARED / "weights/deeplabv3_mobilenetv2_voc21.pth"
 SAMPLE = SHARED / "data/voc_sample/VOCtrainval_sample.tar"
-with_shared = pytest.mark.skipif(not SAMPLE.exists(), reason="nothing below STILLHOUSE_SHARED")
+with_shared = needs("data/voc_sample/VOCtrainval_sample.tar")
 
 
 def build(arch: str, encoder: str, weights: object = None, classes: int = 2) -> SegmentationModel:
