@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from kdcore.spec.logit_terms import ResponseKd
 from kdcore.spec.model import ModelSpec
 
 Pair = Literal["sf", "cnn", "ens"]
@@ -13,8 +12,6 @@ Models = Literal["published", "tiny"]
 Precision = Literal["auto", "fp32"]
 Grid = Literal["logits", "labels"]
 
-# What plain loops do, where `kd` can do it too.
-KL_GRID: Grid = "labels" if "grid" in ResponseKd.model_fields else "logits"
 PAIRS: tuple[Pair, ...] = ("sf", "cnn", "ens")
 ARMS: tuple[ArmName, ...] = ("A", "A2", "TD", "B", "Bcache")
 
@@ -77,7 +74,7 @@ class Workload:
     seed: int = 0
     temperature: float = 2.0
     kd_weight: float = 1.0
-    kl_grid: Grid = KL_GRID
+    kl_grid: Grid = "labels"  # as plain loops do
     lr: float = 6e-5
 
     def __str__(self) -> str:

@@ -139,6 +139,10 @@ def fit_job(scene: Scene, *, cached: bool) -> FitJob:
 
 
 def objective_terms(workload: Workload) -> list[dict[str, object]]:
-    grid = {} if workload.kl_grid == "logits" else {"grid": workload.kl_grid}
-    kd = {"kind": "kd", "temperature": workload.temperature, "weight": workload.kd_weight, **grid}
+    kd = {
+        "kind": "kd",
+        "temperature": workload.temperature,
+        "weight": workload.kd_weight,
+        "grid": workload.kl_grid,
+    }
     return [{"kind": "ce"}, kd]
