@@ -55,7 +55,9 @@ def run(
     from kdcore.run.directory import run_directory
     from kdcore.run.ending import exit_status
     from kdcore.run.forms import Form
+    from kdcore.run.memory import keep_freed_memory
 
+    keep_freed_memory()
     if target.is_dir():
         if smoke or small or settings or data is not None:
             _fail(SpecError(f"{target} is a run directory; other options are for recipes"))

@@ -13,6 +13,7 @@ from benchmarks.speed.arms import Arm, build_arm
 from benchmarks.speed.device import Meter, PeakMemory, meter
 from benchmarks.speed.scene import Scene
 from benchmarks.speed.workload import ArmName
+from kdcore.run.memory import keep_freed_memory
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,6 +92,8 @@ def _load(name: ArmName, scene: Scene, device: torch.device, threads: int) -> No
     torch.set_num_threads(threads)
     # Workers of loaders start as they do in any program, not as this process was started.
     set_start_method(None, force=True)
+    if name in ("B", "Bcache"):
+        keep_freed_memory()  # as `kd run` does
     started = time.perf_counter()
     arm = build_arm(name, scene, device)
     memory = PeakMemory(device)

@@ -94,16 +94,21 @@ def _machine(result: Result) -> Iterator[str]:
 
 
 def _gates(result: Result) -> Iterator[str]:
-    yield "B against A, relative; limits in the head:"
+    yield (
+        "B against A, relative; limits in the head. Beside the gradient what fp32 is worth there: of B "
+        "in its own memory format from A, and of A from A with networks in float64."
+    )
     yield ""
     yield (
         f"| workload | fp32 loss ≤ {LOSS_LIMIT:g} | fp32 gradient ≤ {GRADIENT_LIMIT:g} "
+        "| own format | A's rounding "
         f"| curve of 20 steps ≤ {CURVE_LIMIT:g} | pass |"
     )
-    yield "|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|"
     for workload, gate in result.gates.items():
         yield (
-            f"| {workload} | {gate.loss:.1e} | {gate.gradient:.1e} | {gate.curve:.1e} "
+            f"| {workload} | {gate.loss:.1e} | {gate.gradient:.1e} "
+            f"| {gate.gradient_own_format:.1e} | {gate.rounding:.1e} | {gate.curve:.1e} "
             f"| {_yes(gate.passed)} |"
         )
 

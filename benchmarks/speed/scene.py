@@ -87,6 +87,7 @@ class Scene:
             optimizer=AdamW(lr=workload.lr, weight_decay=0),
             schedule="constant",
             precision=workload.precision,
+            memory_format=workload.memory_format,
             augment=still if workload.source == "memory" else Augment(),
             views=views,
             evaluate_every=ENDLESS,

@@ -10,6 +10,7 @@ ArmName = Literal["A", "A2", "TD", "B", "Bcache"]
 Source = Literal["memory", "disk"]
 Models = Literal["published", "tiny"]
 Precision = Literal["auto", "fp32"]
+MemoryFormat = Literal["auto", "contiguous"]
 Grid = Literal["logits", "labels"]
 
 PAIRS: tuple[Pair, ...] = ("sf", "cnn", "ens")
@@ -70,6 +71,7 @@ class Workload:
     source: Source = "memory"
     models: Models = "published"
     precision: Precision = "auto"
+    memory_format: MemoryFormat = "auto"
     dropout: bool = True
     seed: int = 0
     temperature: float = 2.0

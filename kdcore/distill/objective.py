@@ -20,7 +20,7 @@ from kdcore.distill.teachers import Teacher, TeacherOutput, ask, joined
 from kdcore.errors import SpecError
 from kdcore.losses import Projection, build, class_weights
 from kdcore.losses.counting import counted
-from kdcore.losses.masking import size_of, spatial, zero
+from kdcore.losses.masking import size_of, spatial
 from kdcore.models.network import SegmentationModel, padding, tapped
 from kdcore.ranks import ALONE
 from kdcore.spec.dataset import IGNORE
@@ -133,15 +133,15 @@ class Objective(nn.Module):
         whole: Lesson,
         step: int,
     ) -> Total:
-        total = zero(logits_NCHW)
+        parts = []
         report = dict(lesson.report)
         for term in self._terms:
             value = self._value(term, logits_NCHW, features, lesson, whole, step)
             weighted = value_at(term.weight, step, self._steps) * value
-            total = total + weighted
+            parts.append(weighted)
             report[term.kind] = value.detach()
             report[f"{term.kind}_weighted"] = weighted.detach()
-        return Total(total, report)
+        return Total(torch.stack(parts).sum(), report)
 
     def taps(self) -> list[tuple[str, int, Tap]]:
         """All that is compared by features: kind of the term, index of the teacher, stages."""
@@ -186,10 +186,10 @@ class Objective(nn.Module):
         if term.over_features:
             return self._feature_value(term, features, lesson, whole, heat)
         seen = _seen(term, lesson.batch)
-        of_student = [logits_NCHW[:seen]]
+        of_student = [_first(seen, logits_NCHW)]
         if isinstance(term, Headed):
             of_student += [
-                self.heads[_head_key(term, stage)](features[stage][:seen])
+                self.heads[_head_key(term, stage)](_first(seen, features[stage]))
                 for stage in self._headed.get(term.kind, ())
             ]
         if not term.needs_teacher:
@@ -279,7 +279,8 @@ class Objective(nn.Module):
             labels_NHW = known[index]
             over_taps = []
             for tap in self._taps[term.kind, index]:
-                student_NCHW, teacher_NCHW = features[tap[0]][:seen], answer.features[tap[1]][:seen]
+                student_NCHW = _first(seen, features[tap[0]])
+                teacher_NCHW = answer.features[tap[1]][:seen]
                 loss = self.losses[_feature_key(term, index, tap)]
                 value = loss(student_NCHW, teacher_NCHW, labels_NHW, temperature=temperature)
                 over_taps.append(
@@ -336,6 +337,11 @@ class _Stages:
 def _seen(term: Term, batch: Batch) -> int:
     """Images without masks stand last; a term that needs to know the classes does not see them."""
     return batch.labelled if term.needs_labels else len(batch.labels_NHW)
+
+
+def _first(count: int, values: Tensor) -> Tensor:
+    """A slice has a backward pass that fills and copies, also where it is the whole."""
+    return values if count == len(values) else values[:count]
 
 
 def _temperature(term: Term, step: int, steps: int) -> float | None:

@@ -92,8 +92,11 @@ class Replay:
                 if answers[index] is None:
                     self._keep(shelf, batch.views[index], logits_CHW)
                 answers[index] = logits_CHW
-        logits_NCHW = torch.stack([answer for answer in answers if answer is not None])
-        return logits_NCHW if self._spec.dtype == "fp32" else logits_NCHW.float()
+        found = [answer for answer in answers if answer is not None]
+        if self._spec.dtype == "fp16":
+            # Before they are stacked: autocast to bfloat16 takes no float16 on a CPU.
+            found = [answer.float() for answer in found]
+        return torch.stack(found)
 
     def _read(self, shelf: str, view: str, device: torch.device) -> Tensor | None:
         logits_CHW = self._kept.get(shelf, view)

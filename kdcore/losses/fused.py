@@ -90,7 +90,7 @@ def _over_tiles(
     with torch.no_grad(), torch.autocast(device.type, enabled=False), full_float32():
         exponents = _Exponents(logits_NChw, size, scale)
         losses = []
-        gradient_NChw = exponents.zeros()
+        gradient_NChw = exponents.gradient()
         images, channels = logits_NChw.shape[:2]
         for tile in tiles(images, channels, size, device=device):
             values_NCHW = exponents.at(tile)
@@ -135,7 +135,7 @@ class _Exponents:
         """Those of a tile, to be overwritten at will; the next call does."""
         values_NCHW = self._buffer.shaped(tile.shape(self._logits_NChw.shape[1]))
         if self._bilinear is None:
-            return values_NCHW.copy_(tile.of(self._logits_NChw)).mul_(self._scale)
+            return torch.mul(wide(tile.of(self._logits_NChw)), self._scale, out=values_NCHW)
         return self._bilinear.enlarge(self._logits_NChw, tile, out=values_NCHW)
 
     def add_gradient(self, values_NCHW: Tensor, tile: Tile, *, to: Tensor) -> None:
@@ -145,11 +145,11 @@ class _Exponents:
         else:
             self._bilinear.add_transposed(values_NCHW, tile, to=to)
 
-    def zeros(self) -> Tensor:
-        """Of the logits' shape, in the dtype of the arithmetic."""
-        return torch.zeros(
-            self._logits_NChw.shape, dtype=self._buffer.dtype, device=self._logits_NChw.device
-        )
+    def gradient(self) -> Tensor:
+        """Of the logits' shape, in the dtype of the arithmetic: what `add_gradient` of all tiles fills."""
+        make = torch.empty if self._bilinear is None else torch.zeros
+        like = self._logits_NChw
+        return make(like.shape, dtype=self._buffer.dtype, device=like.device)
 
 
 class _Buffer:

@@ -15,8 +15,8 @@ def settle(
 ) -> TrainSpec:
     """Settle how all networks compute; returns ``spec`` without an `auto` that the device decides."""
     for teacher in teachers:
-        teacher.model.lay_out(LAYOUTS[memory_format_of(spec, teacher.model, device)])
-        teacher.model.in_bf16 = precision_of(spec, teacher.model, device, frozen=True) == "bf16"
+        teacher.model.lay_out(LAYOUTS[memory_format_of(spec, teacher.model)])
+        teacher.model.in_bf16 = precision_of(spec, teacher.model, device) == "bf16"
     settled = resolve(spec, model, device)
     model.lay_out(LAYOUTS[settled.memory_format])
     return settled

@@ -23,6 +23,7 @@ from kdcore.ranks import Ranks
 from kdcore.run.ending import exit_status, outcome_of, termination
 from kdcore.run.events import EventLog, SilentLog
 from kdcore.run.fit import run_fit
+from kdcore.run.memory import keep_freed_memory
 from kdcore.run.reading import read_run
 from kdcore.spec.job import FitJob
 from kdcore.spec.outcome import Outcome
@@ -41,6 +42,7 @@ def main(arguments: list[str]) -> NoReturn:
     run, folder = Path(arguments[0]), Path(arguments[1])
     ranks, parent = Ranks(int(arguments[2]), int(arguments[3])), int(arguments[4])
     _die_with(parent)
+    keep_freed_memory()
     outcome = outcome_of(
         lambda: _train(run, folder, ranks, profile=PROFILE_OPTION in arguments[5:])
     )

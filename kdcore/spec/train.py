@@ -105,13 +105,13 @@ class TrainSpec(Spec):
     clip_norm: Positive | None = Field(default=None, description="Global gradient norm bound")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
-        description="auto: bf16 on a GPU that has it, on a CPU that has it for transformers alone; "
-        "fp32 elsewhere",
+        description="auto: bf16 on a GPU that has it, on a CPU that has it for networks of a million "
+        "parameters or more; fp32 elsewhere",
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         default="auto",
         description="Order of maps and weights in memory; auto: channels_last for convolutional "
-        "encoders, on a CPU for those with depthwise convolutions alone; for each network its own",
+        "encoders; for each network its own",
     )
     compile: Switch = Field(
         default="auto", description="torch.compile in training; auto: off for now"

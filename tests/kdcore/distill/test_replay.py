@@ -149,3 +149,10 @@ class _Loud(SegmentationModel):
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         return super().forward(images_NCHW) * 1e9
+
+
+def test_half_precision_is_kept_under_autocast(teacher: Teacher, tmp_path: Path) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in ("asked", "read"):
+            (answer,) = open_at(tmp_path, dtype="fp16").answers([teacher], batch())
+            assert answer.logits_NCHW.dtype == torch.float32

@@ -23,8 +23,9 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
     ("device", "arch", "encoder", "expected"),
     [
         (CPU, "segformer", "mit_b0", ("bf16", "contiguous", "off")),
-        (CPU, "unet", "tu-mobilenetv3_small_050", ("fp32", "channels_last", "off")),
-        (CPU, "deeplabv3plus", "resnet18", ("fp32", "contiguous", "off")),
+        (CPU, "unet", "tu-mobilenetv3_small_050", ("bf16", "channels_last", "off")),
+        (CPU, "deeplabv3plus", "resnet18", ("bf16", "channels_last", "off")),
+        (CPU, "brats_unet", "student", ("fp32", "channels_last", "off")),
         (GPU, "segformer", "mit_b0", ("bf16", "contiguous", "off")),
         (GPU, "deeplabv3plus", "resnet18", ("bf16", "channels_last", "off")),
     ],
@@ -48,7 +49,7 @@ def test_auto(
     [
         ("segformer", "mit_b0", "bf16"),
         ("deeplabv3plus", "resnet18", "bf16"),
-        ("unet", "tu-mobilenetv3_small_050", "fp32"),
+        ("brats_unet", "student", "fp32"),
     ],
 )
 def test_teachers_have_a_precision_of_their_own(
@@ -56,8 +57,8 @@ def test_teachers_have_a_precision_of_their_own(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     model = build(arch, encoder)
-    assert precision_of(TrainSpec(), model, CPU, frozen=True) == precision
-    assert precision_of(TrainSpec(precision="fp32"), model, CPU, frozen=True) == "fp32"
+    assert precision_of(TrainSpec(), model, CPU) == precision
+    assert precision_of(TrainSpec(precision="fp32"), model, CPU) == "fp32"
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
