@@ -1,9 +1,11 @@
-"""What single levers of speed bring: `python -m benchmarks.levers [NAME ...]`, on one thread of a CPU.
+"""What single levers of speed bring: `python -m benchmarks.levers [NAME ...]`, on all cores of a CPU.
 
-Each lever is a few ways to do the same work. They take turns (ABBA) and their times are CPU time of
-this process, so that other load on the machine counts for little. Weights are random.
+Each lever is a few ways to do the same work. They take turns (ABBA); nothing else should run on the
+machine. Freed memory is kept, as in a training, but where that is the lever. Weights are random.
 """
 
+import ctypes
+import os
 import statistics
 import sys
 import time
@@ -18,16 +20,19 @@ from transformers.models.segformer.modeling_segformer import SegformerDecodeHead
 from kdcore.models.frozen import freeze
 from kdcore.models.network import SegmentationModel, build_model
 from kdcore.models.segformer_head import SegformerHead
+from kdcore.run.memory import keep_freed_memory
 from kdcore.spec.model import ModelSpec
 
-CLASSES, SIDE, BATCH, ROUNDS = 19, 256, 2, 5
+CLASSES, SIDE, BATCH, ROUNDS = 19, 512, 2, 5
 Ways = Mapping[str, Callable[[], None]]
 
 
 def main(names: list[str]) -> None:
-    torch.set_num_threads(1)
+    keep_freed_memory()
+    torch.set_num_threads(os.cpu_count() or 1)
+    print(f"{torch.get_num_threads()} threads, ", end="")
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, ", end="")
-    print(f"{BATCH} images of {SIDE}x{SIDE}, median (least) of {ROUNDS} in ms of CPU time")
+    print(f"{BATCH} images of {SIDE}x{SIDE}, median (least) of {ROUNDS} in ms")
     for name in names or LEVERS:
         print(f"\n{name}")
         times = measured(LEVERS[name]())
@@ -40,15 +45,15 @@ def main(names: list[str]) -> None:
 
 
 def measured(ways: Ways) -> dict[str, list[float]]:
-    """Seconds of CPU time of each way; one call of each comes before."""
+    """Seconds of each way; one call of each comes before."""
     for way in ways.values():
         way()
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(ROUNDS):
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
-            begun = time.process_time()
+            begun = time.perf_counter()
             ways[name]()
-            times[name].append(time.process_time() - begun)
+            times[name].append(time.perf_counter() - begun)
     return times
 
 
@@ -104,6 +109,32 @@ def channels_last() -> Ways:
     return ways
 
 
+def freed_memory() -> Ways:
+    ways: dict[str, Callable[[], None]] = {}
+    for arch, encoder in (_CONVOLUTIONAL[0], ("segformer", "mit_b1")):
+        for half in (False, True):
+            net = _network(arch, encoder)
+            if arch != "segformer":
+                net.lay_out(torch.channels_last)
+            for name, set_up in (("given back", _give_back), ("kept", keep_freed_memory)):
+                way = f"{name}, {arch} {encoder} {'bf16' if half else 'fp32'}"
+                ways[way] = partial(_after, set_up, partial(_trained, net, half=half))
+    return ways
+
+
+def _after(set_up: Callable[[], None], way: Callable[[], None]) -> None:
+    set_up()
+    way()
+
+
+def _give_back() -> None:
+    """What glibc does by itself."""
+    libc = ctypes.CDLL(None)
+    for option, default in ((-4, 65_536), (-3, 131_072), (-1, 131_072)):
+        libc.mallopt(option, default)
+    libc.malloc_trim(0)
+
+
 def optimizer() -> Ways:
     ways: dict[str, Callable[[], None]] = {}
     for kind in (torch.optim.AdamW, torch.optim.SGD):
@@ -130,6 +161,7 @@ LEVERS: dict[str, Callable[[], Ways]] = {
         depthwise_teacher,
         inference_mode,
         channels_last,
+        freed_memory,
         optimizer,
     )
 }
