@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     given = _parse(arguments)
     with (
         tempfile.TemporaryDirectory(prefix="stillhouse-first-step-") as folder,
-        Stack(State(Path(folder)), threading.Event(), sink=None) as stack,
+        Stack(State(_traversable(folder)), threading.Event(), sink=None) as stack,
     ):
         stack.start()
         with Api(stack.running.api) as api:
@@ -69,6 +69,13 @@ def main(arguments: list[str]) -> None:
     if given.table is not None:
         given.table.write_text(text)
     print(text)
+
+
+def _traversable(folder: str) -> Path:
+    """Where root starts it, Postgres runs as somebody else."""
+    path = Path(folder)
+    path.chmod(0o755)
+    return path
 
 
 def _empty_file_cache() -> bool:
