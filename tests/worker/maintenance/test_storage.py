@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -105,7 +106,7 @@ def test_the_tasks_run_with_their_own_settings(
     (store.root / "tmp" / "leftover").touch()
     hours_pass(store, 25)
     clock = iter(range(10**9, 10**9 + 16 * 900, 900))
-    monkeypatch.setattr(storage.time, "time", lambda: next(clock))
+    monkeypatch.setattr(storage, "time", SimpleNamespace(time=lambda: next(clock)))
     tasks = {task: run for task, (_, run) in storage.TASKS.items()}
     for _ in range(16):
         tasks["storage.sweep"](ledger, store)
