@@ -11,6 +11,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
+from worker.artifacts.copying import BLOCK_BYTES
 from worker.artifacts.errors import ArtifactMissing, StorageUnavailable
 from worker.artifacts.s3_client import MISSING, UNREACHABLE, code_of, s3_errors
 
@@ -56,6 +57,13 @@ class _Ranges(io.RawIOBase):
         buffer[: len(block)] = block
         self._position += len(block)
         return len(block)
+
+    def readall(self) -> bytes:
+        """Not in the small blocks of `RawIOBase`: each is a request."""
+        blocks = []
+        while block := self.read(BLOCK_BYTES):
+            blocks.append(block)
+        return b"".join(blocks)
 
     def _get(self, start: int, stop: int) -> bytes:
         for _ in range(TRIES):

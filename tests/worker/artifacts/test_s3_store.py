@@ -25,6 +25,7 @@ from worker.artifacts import (
     s3_multipart,
 )
 from worker.artifacts import s3 as s3_module
+from worker.artifacts.copying import BLOCK_BYTES
 from worker.artifacts.s3 import LINK_SECONDS, S3Store
 from worker.ledger import FileRef
 
@@ -68,6 +69,24 @@ def test_a_large_file_goes_in_parts(s3: S3Store, large: Path, tmp_path: Path) ->
     s3.fetch(ref, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == large.read_bytes()
     assert under_way(s3) == []
+
+
+def test_large_files_are_read_in_few_requests(
+    s3: S3Store, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = s3.put(large)
+    asked: list[str] = []
+    get = s3._client.get_object
+
+    def counted(**arguments: str) -> Any:
+        asked.append(arguments["Range"])
+        return get(**arguments)
+
+    monkeypatch.setattr(s3._client, "get_object", counted)
+    with s3.open(ref) as opened:
+        opened.read()
+    s3.fetch(ref, tmp_path / "copy")
+    assert len(asked) <= 2 * (large.stat().st_size // BLOCK_BYTES + 2)
 
 
 def test_an_interrupted_upload_goes_on_where_it_was(
