@@ -139,7 +139,8 @@ def test_a_worker_that_stops_waits_for_the_store_no_longer_than_its_grace(
     bench: Bench, gated: GatedStore
 ) -> None:
     job_id = bench.submit()
-    with bench.running({**TRAINING, "pause": 0.1}, grace_seconds=1):
+    never = {"at": {"1": {"15": f"wait {bench.folder / 'never'}"}}}
+    with bench.running({**TRAINING, **never}, grace_seconds=1):
         until(lambda: making.job(bench.ledger, job_id).checkpoint_step == 10)
         gated.away = True
     job = making.job(bench.ledger, job_id)
@@ -153,15 +154,18 @@ def test_a_checkpoint_that_the_trainer_removes_meanwhile_arrives(
     bench: Bench, gated: GatedStore
 ) -> None:
     job_id = bench.submit()
-    with bench.running({**TRAINING, "at": {"1": {"15": f"wait {bench.folder / 'gate'}"}}}):
-        bench.wait_for_step(job_id, 5)
+    before, after = bench.folder / "before", bench.folder / "after"
+    actions = {"9": f"wait {before}", "15": f"wait {after}"}
+    with bench.running({**TRAINING, "at": {"1": actions}}):
+        bench.wait_for_step(job_id, 8)
         gated.gate.clear()
+        before.touch()
         bench.wait_for_step(job_id, 14)
         until(lambda: any((bench.folder / "work/spool").glob("*/a1/*/manifest.json")))
         shutil.rmtree(bench.run_directory(job_id, 1) / "checkpoints")
         gated.gate.set()
         until(lambda: making.job(bench.ledger, job_id).checkpoint_step == 10)
-        (bench.folder / "gate").touch()
+        after.touch()
         bench.wait_for(job_id, Phase.SUCCEEDED)
     with bench.ledger.unit_of_work() as session:
         files = session.connection().exec_driver_sql(
