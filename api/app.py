@@ -27,7 +27,6 @@ from api.resources import (
 )
 from api.settings import Settings
 from kdcore import __version__
-from worker.artifacts import FolderStore
 from worker.ledger.session import Ledger
 
 RESOURCES = (
@@ -44,9 +43,9 @@ RESOURCES = (
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API over one database and one artefact folder. Connects to nothing yet."""
+    """The API over one database and one artefact store. Connects to nothing yet."""
     ledger = Ledger(settings.database_url.get_secret_value(), pool_size=settings.api_pool_size)
-    store = FolderStore(settings.artifacts_dir)
+    store = settings.open_store()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -135,7 +135,8 @@ def _domain(request: Request, error: Exception) -> Response:
     if slug is None:
         return _fault(request, error)
     if slug is Slug.UNAVAILABLE:
-        log.warning("request.unavailable", path=request.url.path, error=repr(error))
+        advice = getattr(error, "remedy", None)
+        log.warning("request.unavailable", path=request.url.path, error=repr(error), remedy=advice)
     elif slug in (Slug.CONTENT_GONE, Slug.STORAGE_FULL):
         log.error("request.storage_failed", path=request.url.path, error=repr(error))
     # A store's message names folders of the server.

@@ -4,7 +4,7 @@ import signal
 import sys
 from threading import Event, Thread
 
-from worker.artifacts import ArtifactStore, FolderStore
+from worker.artifacts import ArtifactStore
 from worker.ledger.session import Ledger
 from worker.log import configure
 from worker.settings import WorkerSettings
@@ -22,7 +22,7 @@ def main() -> int:
     settings = WorkerSettings()
     configure(settings.log_format)
     ledger = Ledger(settings.database_url.get_secret_value(), pool_size=5 + 2 * settings.cpu_slots)
-    store = FolderStore(settings.artifacts_dir)
+    store = settings.open_store()
     supervisor = Supervisor(settings, ledger=ledger, store=store)
     thread = Thread(target=supervisor.run, name="supervisor")
     # Before anything is claimed: an address that is none ends the process here.

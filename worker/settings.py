@@ -7,7 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic.functional_validators import BeforeValidator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from worker.artifacts import StorageSettings
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -21,7 +23,7 @@ def _command(value: object) -> object:
     return shlex.split(value) if isinstance(value, str) else value
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(StorageSettings):
     """All durations are seconds.
 
     The lease is what the ledger grants; a worker that could not renew it for ``self_fence_seconds``
@@ -32,7 +34,6 @@ class WorkerSettings(BaseSettings):
 
     database_url: SecretStr
     work_dir: Path
-    artifacts_dir: Path
     mlflow_url: str | None = None
     mlflow_experiment: str = "stillhouse"
 
@@ -59,6 +60,9 @@ class WorkerSettings(BaseSettings):
     )
     keep_runs_seconds: Seconds = Field(
         default=86_400, description="Run directories of attempts that failed are kept so long"
+    )
+    storage_patience_seconds: Seconds = Field(
+        default=3600, description="A run waits so long for an artefact store that is away"
     )
     reserve_bytes: Annotated[int, Field(ge=0)] = Field(
         default=1 << 30, description="Free space that must remain once a run's inputs are laid out"

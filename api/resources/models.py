@@ -17,7 +17,7 @@ from api.dependencies import (
     Number,
     ThingName,
 )
-from api.downloads import file_responses, serve
+from api.downloads import Presigned, file_responses, serve
 from api.problems import Refusal, Slug, failures
 from worker.ledger import models
 from worker.ledger.files import FileRef
@@ -52,7 +52,7 @@ def get_model(name: ThingName, ledger: CurrentLedger, owner: CurrentOwner) -> Mo
 @router.get(
     "/{name}/versions/{number}/files/{file}",
     response_class=Response,
-    responses=file_responses(),
+    responses=file_responses(presigned=True),
 )
 def download_model_file(
     name: ThingName,
@@ -62,6 +62,7 @@ def download_model_file(
     ledger: CurrentLedger,
     store: CurrentStore,
     owner: CurrentOwner,
+    presigned: Presigned = False,
 ) -> Response:
     """One file of the model folder, such as `model.safetensors`."""
     with ledger.unit_of_work() as session:
@@ -69,4 +70,5 @@ def download_model_file(
     version = next((item for item in model.versions if item.number == number), None)
     if version is None or file not in version.files:
         raise Refusal(Slug.NOT_FOUND, f"{name} has no version {number} with a file {file}.")
-    return serve(store, FileRef.from_json(version.files[file]), file, request)
+    ref = FileRef.from_json(version.files[file])
+    return serve(store, ref, file, request, presigned=presigned)

@@ -8,7 +8,6 @@ from typing import Any
 from api.settings import Settings
 from kdcore.spec import Failure, FailureKind, Outcome
 from kdcore.spec.events import Metric, Progress
-from worker.artifacts import FolderStore
 from worker.ledger import Ledger, jobs
 from worker.ledger.files import FileRef
 from worker.ledger.jobs import Claim
@@ -29,7 +28,7 @@ REPORT_FILES = {
 class Worker:
     def __init__(self, ledger: Ledger, settings: Settings, folder: Path) -> None:
         self.ledger = ledger
-        self.store = FolderStore(settings.artifacts_dir)
+        self.store = settings.open_store()
         self.folder = folder
 
     def claim(self) -> Claim:

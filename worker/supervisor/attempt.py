@@ -23,13 +23,13 @@ from worker.supervisor.heart import Heart
 from worker.supervisor.layout import Layout
 from worker.supervisor.lease import Lease, LeaseLost
 from worker.supervisor.oom import oom_kills
+from worker.supervisor.patience import patience_with, patiently
 from worker.supervisor.relay import Relay
 from worker.supervisor.trainer import Trainer
 from worker.supervisor.writer import Writer
 
 log = structlog.get_logger()
 LOOK_SECONDS = 0.1
-STORE_TRIES = 4
 SECRET_PREFIXES = ("KD_", "PG", "AWS_", "MLFLOW_")
 
 
@@ -58,29 +58,35 @@ class Attempt:
         claim: Claim,
         run: Path,
         *,
+        spool: Path,
         sent_at: float,
         ledger: Ledger,
         store: ArtifactStore,
         layout: Layout,
         settings: WorkerSettings,
     ) -> None:
-        """``sent_at``: when the claim was sent to the ledger, on the lease's clock."""
+        """``sent_at``: when the claim was sent to the ledger, on the lease's clock.
+
+        ``spool``: folder for what is on its way to the store, outside of the run directory.
+        """
         self.claim = claim
         self.directory = run
         self._store = store
         self._layout = layout
         self._settings = settings
+        self._look = Event()
         self._lease = Lease(fence_seconds=settings.self_fence_seconds, sent_at=sent_at)
         self._writer = Writer(ledger, self._lease)
         self._relay = Relay(
             run,
+            spool=spool,
             job_id=claim.job_id,
             attempt=claim.attempt,
             writer=self._writer,
             store=store,
             lease_seconds=settings.lease_seconds,
+            on_stored=self._look.set,
         )
-        self._look = Event()
         self._heart = Heart(
             self._writer,
             job_id=claim.job_id,
@@ -92,13 +98,18 @@ class Attempt:
             on_lost=self._look.set,
         )
         self._asked: Ask | None = None
+        self._asked_at = 0.0
+        self._ended_at = 0.0
+        self._patience_seconds = patience_with(store, settings.storage_patience_seconds)
         self._trainer: Trainer | None = None
         self._moved_at = sent_at
         self._log = log.bind(job=str(claim.job_id), attempt=claim.attempt)
 
     def ask(self, ask: Ask) -> None:
         """Have the trainer write a checkpoint and leave."""
-        self._asked = self._asked or ask
+        if self._asked is None:
+            self._asked_at = boottime()
+            self._asked = ask
         self._look.set()
 
     def run(self) -> bool:
@@ -115,6 +126,7 @@ class Attempt:
             if self._trainer is not None:
                 self._trainer.kill()
             self._heart.stop()
+            self._relay.close()
         return ending.outcome.status == "failed"
 
     def _end(self) -> _Ending:
@@ -138,9 +150,11 @@ class Attempt:
         )
         self._log.info("trainer.started", pid=self._trainer.pid)
         exit_status = self._watch(self._trainer)
+        self._ended_at = boottime()
         self._log.info("trainer.ended", exit_status=exit_status)
         self._check_lease()
-        self._relay.drain()
+        give_up_at = self._ended_at + self._patience_seconds
+        self._relay.drain(lambda: self._may_wait() and boottime() < give_up_at)
         outcome = classify(
             self.directory,
             exit_status,
@@ -162,7 +176,7 @@ class Attempt:
         while (exit_status := trainer.poll()) is None:
             self._check_lease()
             now = boottime()
-            if now >= next_turn:
+            if now >= next_turn or self._relay.has_arrivals():
                 self._obey(self._relay.turn())
                 next_turn = now + self._settings.relay_seconds
             if self._relay.heard_bytes() != heard_bytes:
@@ -184,21 +198,23 @@ class Attempt:
         return exit_status
 
     def _store_files(self, outcome: Outcome) -> dict[str, FileRef]:
-        for tries_left in reversed(range(STORE_TRIES)):
-            self._check_lease()
-            try:
-                return store_files(self.directory, outcome, self._store)
-            except StorageFull as error:
-                raise AttemptFailed(FailureKind.DISK_FULL, error.message) from error
-            except StorageUnavailable as error:
-                if not tries_left:
-                    raise AttemptFailed(FailureKind.STORAGE_ERROR, error.message) from error
-                self._log.warning("store.waits", reason=error.message)
-                self._look.wait(self._settings.relay_seconds)
-        raise AssertionError("unreachable")
+        try:
+            return patiently(
+                lambda: store_files(self.directory, outcome, self._store),
+                check=self._check_waiting,
+                seconds=self._patience_seconds,
+            )
+        except StorageFull as error:
+            raise AttemptFailed(
+                FailureKind.DISK_FULL, error.message, remedy=error.remedy
+            ) from error
+        except StorageUnavailable as error:
+            raise AttemptFailed(
+                FailureKind.STORAGE_ERROR, error.message, remedy=error.remedy
+            ) from error
 
     def _finish(self, ending: _Ending) -> None:
-        files = {**ending.files, **self._relay.last_log()}
+        files = {**ending.files, **self._relay.last_log(self._check_lease)}
         phase = self._writer.insist(
             lambda session: finish(
                 session,
@@ -228,6 +244,20 @@ class Attempt:
         self._check_lease()
         if self._asked is not None:
             raise AttemptFailed(FailureKind.INTERRUPTED, "asked to stop before the trainer started")
+
+    def _may_wait(self) -> bool:
+        """For the storage, once the trainer has ended; a worker that stops waits a little."""
+        self._check_lease()
+        if self._asked is Ask.STOP:
+            waits_since = max(self._asked_at, self._ended_at)
+            return boottime() - waits_since < self._settings.grace_seconds
+        return self._asked is None
+
+    def _check_waiting(self) -> None:
+        if not self._may_wait():
+            raise AttemptFailed(
+                FailureKind.INTERRUPTED, "asked to stop before its results could be stored"
+            )
 
     def _is_alive(self) -> bool:
         """A thread that hangs, in storage for example, must not hold the job for ever."""

@@ -38,11 +38,13 @@ class Supervisor:
         self._ledger = ledger
         self._store = store
         self._runs = settings.work_dir.absolute() / "runs"
+        self._spool = settings.work_dir.absolute() / "spool"
         self._layout = Layout(
             self._runs,
             store=store,
             cache=BlobCache(settings.work_dir.absolute() / "blobs", store),
             reserve_bytes=settings.reserve_bytes,
+            patience_seconds=settings.storage_patience_seconds,
         )
         self._stopping = Event()
         self._wake = Event()
@@ -111,6 +113,7 @@ class Supervisor:
         attempt = Attempt(
             claimed,
             run_directory(self._runs, job_id=claimed.job_id, attempt=claimed.attempt),
+            spool=run_directory(self._spool, job_id=claimed.job_id, attempt=claimed.attempt),
             sent_at=sent_at,
             ledger=self._ledger,
             store=self._store,
@@ -174,10 +177,15 @@ class Supervisor:
         self._until_stopped(tend, pause_seconds=pause, what="maintenance.failed")
 
     def _sweep(self) -> None:
-        active = {attempt.directory for attempt in self._running()}
-        keep_seconds = self._settings.keep_runs_seconds
-        for run in sweep(self._runs, active=active, keep_seconds=keep_seconds):
-            log.info("run.removed", path=_below(run, self._runs))
+        active = [attempt.directory.relative_to(self._runs) for attempt in self._running()]
+        for folder in (self._runs, self._spool):
+            removed = sweep(
+                folder,
+                active={folder / path for path in active},
+                keep_seconds=self._settings.keep_runs_seconds,
+            )
+            for run in removed:
+                log.info("run.removed", path=_below(run, folder.parent))
 
     def _until_stopped(self, task: Callable[[], None], *, pause_seconds: float, what: str) -> None:
         while not self._stopping.is_set():

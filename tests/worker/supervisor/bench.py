@@ -70,7 +70,7 @@ class Bench:
         return WorkerSettings(
             database_url=SecretStr(self.database_url),
             work_dir=self.folder / changes.pop("work", "work"),
-            artifacts_dir=self.store.root,
+            artifacts_dir=changes.pop("artifacts_dir", None) or self.store.root,
             trainer=trainer,
             **{**QUICK, **changes},
         )

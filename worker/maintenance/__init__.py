@@ -1,0 +1,1 @@
+"""What is done again and again to keep the service in order."""
