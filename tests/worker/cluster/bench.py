@@ -20,7 +20,7 @@ from worker.settings import BrokerSettings
 ENDLESS = {"steps": 100_000, "every": 5, "pause": 0.01}
 NEVER_SECONDS = 3600.0
 NOBODY = "nobody"
-START_SECONDS = 60.0
+START_SECONDS = 90.0
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ from tests.worker.cluster.test_worker import only
 from tests.worker.supervisor.bench import until
 from worker.ledger import Phase
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_beat_tells_of_what_no_note_told(bench: ClusterBench) -> None:

@@ -13,7 +13,7 @@ from tests.worker.supervisor.bench import QUICK, ROOT, until
 from worker.cluster.configuration import WAKE
 from worker.ledger import Phase
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 POLLING = {"poll_seconds": QUICK["poll_seconds"]}
 
 

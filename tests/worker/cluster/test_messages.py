@@ -16,7 +16,7 @@ from tests.worker.supervisor.bench import until
 from worker.cluster.configuration import TICK, WAKE
 from worker.ledger import Phase
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_a_hint_brings_a_job_that_nobody_noted(bench: ClusterBench) -> None:

@@ -12,7 +12,7 @@ from tests.worker.supervisor.test_processes import descendants
 from worker.cluster.configuration import TICKS
 from worker.ledger import Phase
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_a_job_runs_while_inspect_tells_of_it(bench: ClusterBench) -> None:
@@ -55,6 +55,7 @@ def test_stop_means_checkpoint_and_requeue(
 def test_sigkill_ends_the_whole_tree(bench: ClusterBench) -> None:
     job_id = bench.submit()
     worker = bench.worker({**ENDLESS, "on_term": "ignore", "at": {"*": {"1": "spawn"}}})
+    bench.wait_until_consuming(worker)
     bench.wait_for_step(job_id, 2)
     tree = descendants(worker.pid)
     assert len(tree) == 3, "leash, trainer and the child that left the session"
@@ -70,9 +71,9 @@ def test_queues_named_on_the_command_line_are_those_of_the_jobs(bench: ClusterBe
         "model-1"
     ].id
     worker = bench.worker({"steps": 2}, "-Q", "gpu")
+    bench.wait_until_consuming(worker)
     bench.wait_for(gpu, Phase.SUCCEEDED)
     assert bench.phase(cpu) is Phase.QUEUED
-    bench.wait_until_consuming(worker)
     with bench.application() as application:
         assert only(application.control.inspect(timeout=5)._request("slots"))["queues"] == ["gpu"]
         consumed = {queue["name"] for queue in only(application.control.inspect().active_queues())}
