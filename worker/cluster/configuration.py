@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -71,4 +71,5 @@ def configuration(broker_url: str, queues: Sequence[str]) -> dict[str, Any]:
 
 def queue(name: str, *, expires: float | None = None) -> Queue:
     """With an exchange of its own: what several share, Celery binds to all of them."""
-    return Queue(name, Exchange(name), routing_key=name, expires=expires)
+    exchange = Exchange(name)  # type: ignore[no-untyped-call]
+    return Queue(name, exchange, routing_key=name, expires=expires)  # type: ignore[no-untyped-call]

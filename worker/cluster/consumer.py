@@ -11,6 +11,8 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
     Celery's own ends the worker then, and with it all that runs there.
     """
 
+    connection_errors: tuple[type[Exception], ...]
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.connection_errors = (*self.connection_errors, Exception)

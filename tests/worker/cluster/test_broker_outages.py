@@ -20,6 +20,7 @@ POLLING = {"poll_seconds": QUICK["poll_seconds"]}
 def test_a_worker_that_starts_without_a_broker_works(bench: ClusterBench) -> None:
     bench.redis.kill()
     worker = bench.worker({"steps": 2})
+    bench.wait_for_log(worker, "worker.started")
     bench.wait_for(bench.submit(), Phase.SUCCEEDED)
     bench.redis.start()
     bench.wait_until_consuming(worker)
