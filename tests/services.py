@@ -1,6 +1,7 @@
 """Real services that tests need: skipped with a reason where they are missing, a failure in CI."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -20,6 +21,11 @@ def s3_service() -> S3Service:
     if endpoint is None:
         missing("no S3 service: KD_TEST_S3_ENDPOINT is not set")
     return S3Service(endpoint, os.environ["KD_TEST_S3_BUCKET"])
+
+
+def redis_server() -> str:
+    """The path of ``redis-server``, of which each test starts its own."""
+    return shutil.which("redis-server") or missing("no redis-server on PATH")
 
 
 def missing(reason: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Settings of the worker process, from the environment (prefix ``KD_``)."""
+"""Settings of the worker's processes, from the environment (prefix ``KD_``)."""
 
 import shlex
 import sys
@@ -6,12 +6,19 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic.functional_validators import BeforeValidator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic.functional_validators import AfterValidator, BeforeValidator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.artifacts import StorageSettings
 
+OF_ENVIRONMENT = SettingsConfigDict(
+    env_prefix="KD_",
+    frozen=True,
+    extra="ignore",
+    hide_input_in_errors=True,  # an address may hold a password
+)
 Seconds = Annotated[float, Field(gt=0)]
+BROKERS = ("redis://", "rediss://", "sentinel://")
 
 
 def _words(value: object) -> object:
@@ -23,6 +30,17 @@ def _command(value: object) -> object:
     return shlex.split(value) if isinstance(value, str) else value
 
 
+def _broker(value: SecretStr) -> SecretStr:
+    """Only Redis: on another broker nobody has tried what is promised here."""
+    if not value.get_secret_value().startswith(BROKERS):
+        raise ValueError(f"must start with one of {', '.join(BROKERS)}")
+    return value
+
+
+Queues = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+LogFormat = Literal["console", "json"]
+
+
 class WorkerSettings(StorageSettings):
     """All durations are seconds.
 
@@ -30,7 +48,7 @@ class WorkerSettings(StorageSettings):
     stops by itself, so that it is gone before anybody else may take the job.
     """
 
-    model_config = SettingsConfigDict(env_prefix="KD_", frozen=True, extra="ignore")
+    model_config = OF_ENVIRONMENT
 
     database_url: SecretStr
     work_dir: Path
@@ -41,7 +59,7 @@ class WorkerSettings(StorageSettings):
         default=None, description="By default the host name and the process id"
     )
     cpu_slots: Annotated[int, Field(ge=0)] = 1
-    queues: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ("cpu",)
+    queues: Queues = ("cpu",)
     trainer: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_command)] = (
         sys.executable,
         "-m",
@@ -67,7 +85,7 @@ class WorkerSettings(StorageSettings):
     reserve_bytes: Annotated[int, Field(ge=0)] = Field(
         default=1 << 30, description="Free space that must remain once a run's inputs are laid out"
     )
-    log_format: Literal["console", "json"] = "console"
+    log_format: LogFormat = "console"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -77,3 +95,30 @@ class WorkerSettings(StorageSettings):
                 f"{self.heartbeat_seconds}, {self.self_fence_seconds}, {self.lease_seconds}"
             )
         return self
+
+
+class ClusterWorkerSettings(WorkerSettings):
+    """A worker that the broker wakes; polling is what it falls back on."""
+
+    poll_seconds: Seconds = 5
+    probe_seconds: Seconds = Field(
+        default=15, description="How often a worker sends itself a message through the broker"
+    )
+
+
+class BrokerSettings(BaseSettings):
+    """What every process that speaks with the broker knows, `celery inspect` too."""
+
+    model_config = OF_ENVIRONMENT
+
+    broker_url: Annotated[SecretStr, AfterValidator(_broker)]
+    queues: Queues = ("cpu",)
+    log_format: LogFormat = "console"
+
+
+class BeatSettings(BaseSettings):
+    """Beat reads the ledger to know what is queued."""
+
+    model_config = OF_ENVIRONMENT
+
+    database_url: SecretStr

@@ -305,3 +305,16 @@ class ArtifactRow(Base):
     step: Mapped[int | None] = mapped_column(Integer)
     """Set on the files of a checkpoint."""
     created_at: Mapped[datetime] = _now()
+
+
+class TickRow(Base):
+    """A moment of a maintenance schedule: whoever inserts the row runs it, and nobody else does."""
+
+    __tablename__ = "ticks"
+
+    schedule: Mapped[str] = mapped_column(primary_key=True)
+    fire_at: Mapped[datetime] = mapped_column(primary_key=True)
+    worker: Mapped[str]
+    started_at: Mapped[datetime] = _now()
+    ended_at: Mapped[datetime | None]
+    error: Mapped[str | None]

@@ -85,14 +85,6 @@ def clean_up(ledger: Ledger, store: ArtifactStore) -> None:  # noqa: ARG001 (as 
         log.info("storage.cleaned_up", leftovers=removed)
 
 
-TASKS: Final[dict[str, tuple[float, Callable[[Ledger, ArtifactStore], None]]]] = {
-    "storage.expire": (3600.0, expire_files),
-    "storage.sweep": (SWEEP_SECONDS, sweep_contents),
-    "storage.clean_up": (3600.0, clean_up),
-}
-"""Each with its seconds between two runs. A sweep may take a minute."""
-
-
 def sweep(ledger: Ledger, store: ArtifactStore, *, shard: str, grace_seconds: float) -> None:
     """Of several processes one does it, the others return at once."""
 

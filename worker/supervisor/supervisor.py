@@ -11,8 +11,9 @@ import structlog
 
 from worker.artifacts import ArtifactStore
 from worker.ledger.errors import LedgerUnavailable
-from worker.ledger.jobs import Claim, claim, rescue
+from worker.ledger.jobs import Claim, claim
 from worker.ledger.session import Ledger
+from worker.maintenance.caretaker import Caretaker
 from worker.settings import WorkerSettings
 from worker.supervisor.attempt import Ask, Attempt
 from worker.supervisor.blobs import BlobCache
@@ -34,6 +35,8 @@ class Supervisor:
         self.name = (
             settings.worker_name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         )
+        self.slots = settings.cpu_slots
+        self.queues = settings.queues
         self._settings = settings
         self._ledger = ledger
         self._store = store
@@ -46,24 +49,27 @@ class Supervisor:
             reserve_bytes=settings.reserve_bytes,
             patience_seconds=settings.storage_patience_seconds,
         )
+        self._caretaker = Caretaker(ledger, store, worker=self.name)
         self._stopping = Event()
         self._wake = Event()
         self._attempts: dict[Attempt, Thread] = {}
         self._lock = Lock()
 
     def run(self) -> None:
-        log.info("worker.started", worker=self.name, slots=self._settings.cpu_slots)
+        log.info("worker.started", worker=self.name, slots=self.slots)
         helpers = [
             Thread(target=task, name=task.__name__.strip("_"), daemon=True)
-            for task in (self._listen, self._maintain)
+            for task in (self._listen, self._tidy)
         ]
         for thread in helpers:
             thread.start()
+        self._caretaker.start()
         try:
             self._claim_until_stopped()
         finally:
             self._stopping.set()
             self._end_attempts()
+            self._caretaker.stop()
             for thread in helpers:
                 thread.join()
             log.info("worker.stopped", worker=self.name)
@@ -73,16 +79,28 @@ class Supervisor:
         self._stopping.set()
         self._wake.set()
 
+    def wake(self) -> None:
+        """There may be a job to claim."""
+        self._wake.set()
+
+    def tick(self) -> None:
+        """There may be maintenance to do."""
+        self._caretaker.look()
+
     def busy(self) -> int:
         """Slots that hold an attempt."""
         return len(self._running())
+
+    def claims(self) -> list[Claim]:
+        """The attempts that hold them."""
+        return [attempt.claim for attempt in self._running()]
 
     def _claim_until_stopped(self) -> None:
         pause = self._settings.poll_seconds
         while not self._stopping.is_set():
             self._wake.clear()
             try:
-                started = self.busy() < self._settings.cpu_slots and self._claim_one()
+                started = self.busy() < self.slots and self._claim_one()
                 pause = self._settings.poll_seconds
             except LedgerUnavailable as error:
                 started = False
@@ -101,7 +119,7 @@ class Supervisor:
             claimed = claim(
                 session,
                 worker=self.name,
-                queues=self._settings.queues,
+                queues=self.queues,
                 lease_seconds=self._settings.lease_seconds,
             )
         if claimed is None:
@@ -155,26 +173,13 @@ class Supervisor:
         def hear() -> None:
             with self._ledger.listen() as listener:
                 while not self._stopping.is_set():
-                    if listener.wait(LISTEN_SECONDS) & set(self._settings.queues):
+                    if listener.wait(LISTEN_SECONDS) & set(self.queues):
                         self._wake.set()
 
         self._until_stopped(hear, pause_seconds=BACKOFF_SECONDS_MAX, what="listen.failed")
 
-    def _maintain(self) -> None:
-        swept_at = 0.0
-
-        def tend() -> None:
-            nonlocal swept_at
-            if boottime() - swept_at > SWEEP_SECONDS:
-                swept_at = boottime()
-                self._sweep()
-            with self._ledger.unit_of_work() as session:
-                rescued = rescue(session)
-            for job_id in rescued:
-                log.warning("job.rescued", job=str(job_id))
-
-        pause = self._settings.lease_seconds / 6
-        self._until_stopped(tend, pause_seconds=pause, what="maintenance.failed")
+    def _tidy(self) -> None:
+        self._until_stopped(self._sweep, pause_seconds=SWEEP_SECONDS, what="sweep.failed")
 
     def _sweep(self) -> None:
         active = [attempt.directory.relative_to(self._runs) for attempt in self._running()]

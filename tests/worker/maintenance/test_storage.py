@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.worker.ledger import making
 from worker.artifacts import ArtifactMissing, ArtifactStore, FolderStore
 from worker.ledger import FileRef, Ledger, jobs
-from worker.maintenance import storage
+from worker.maintenance import SCHEDULES, storage
 from worker.maintenance.storage import SHARDS, RetentionSettings, Swept, sweep, sweep_shard
 
 GRACE_SECONDS = 86_400.0
@@ -107,7 +107,7 @@ def test_the_tasks_run_with_their_own_settings(
     hours_pass(store, 25)
     clock = iter(range(10**9, 10**9 + 16 * 900, 900))
     monkeypatch.setattr(storage, "time", SimpleNamespace(time=lambda: next(clock)))
-    tasks = {task: run for task, (_, run) in storage.TASKS.items()}
+    tasks = {name: schedule.run for name, schedule in SCHEDULES.items()}
     for _ in range(16):
         tasks["storage.sweep"](ledger, store)
     monkeypatch.undo()

@@ -90,17 +90,24 @@ class Bench:
 
     def spawn(self, script: dict[str, Any], **changes: Any) -> subprocess.Popen[bytes]:
         """``python -m worker``, in a process of its own."""
+        return self.start(["-m", "worker"], self.environment(script, **changes))
+
+    def environment(self, script: dict[str, Any], **changes: Any) -> dict[str, str]:
+        """The settings of a worker as a process reads them."""
         settings = self.settings(script, **changes)
         values = settings.model_dump(mode="json", exclude_none=True)
         values["database_url"] = self.database_url
         values["trainer"] = " ".join(f"'{word}'" for word in settings.trainer)
         values["queues"] = ",".join(settings.queues)
-        names = {f"KD_{name.upper()}": str(value) for name, value in values.items()}
+        return {f"KD_{name.upper()}": str(value) for name, value in values.items()}
+
+    def start(self, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Python in a process of its own; what the n-th says is in `worker-n.log`."""
         with (self.folder / f"worker-{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker"],
+                [sys.executable, *arguments],
                 cwd=ROOT,
-                env={**os.environ, **names},
+                env={**os.environ, **environment},
                 stdout=log,
                 stderr=log,
             )

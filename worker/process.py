@@ -1,0 +1,58 @@
+"""What a worker process consists of, whether it runs by itself or below Celery."""
+
+from threading import Event, Thread
+
+from worker.artifacts import ArtifactStore
+from worker.ledger.session import Ledger
+from worker.settings import WorkerSettings
+from worker.supervisor.supervisor import Supervisor
+
+
+class WorkerProcess:
+    """Ledger, store, supervisor and projector: `start` once, `stop` once."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._ledger = Ledger(
+            settings.database_url.get_secret_value(), pool_size=5 + 2 * settings.cpu_slots
+        )
+        self._store: ArtifactStore = settings.open_store()
+        self.supervisor = Supervisor(settings, ledger=self._ledger, store=self._store)
+        self._thread = Thread(target=self.supervisor.run, name="supervisor")
+        self._stopped = Event()
+
+    def start(self) -> None:
+        # Before anything is claimed: an address that is none ends the process here.
+        self._start_tracking()
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether the supervisor runs; by itself it ends only through a fault."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Have every trainer write a checkpoint and leave; returns when the ledger knows."""
+        try:
+            self.supervisor.stop()
+            self._thread.join()
+        finally:
+            self._stopped.set()
+        self._ledger.close()
+
+    def _start_tracking(self) -> None:
+        """Without an MLflow server nothing is started."""
+        if self._settings.mlflow_url is None:
+            return
+        # Importing MLflow takes a second and 100 MB: only where it is used, and only then.
+        from worker.tracking.environment import prepare
+
+        prepare()
+        from worker.tracking.projector import Projector
+
+        projector = Projector(
+            self._settings.mlflow_url,
+            self._settings.mlflow_experiment,
+            ledger=self._ledger,
+            store=self._store,
+        )
+        Thread(target=projector.run, args=(self._stopped,), name="tracking", daemon=True).start()
