@@ -8,6 +8,7 @@ from worker.artifacts import ArtifactStore, FolderStore
 from worker.ledger.session import Ledger
 from worker.log import configure
 from worker.settings import WorkerSettings
+from worker.supervisor.machine import gpu_ids
 from worker.supervisor.supervisor import Supervisor
 from worker.tracking.environment import prepare
 
@@ -21,7 +22,8 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     settings = WorkerSettings()
     configure(settings.log_format)
-    ledger = Ledger(settings.database_url.get_secret_value(), pool_size=5 + 2 * settings.cpu_slots)
+    slots = settings.cpu_slots + len(gpu_ids(settings.gpus))
+    ledger = Ledger(settings.database_url.get_secret_value(), pool_size=5 + 2 * slots)
     store = FolderStore(settings.artifacts_dir)
     supervisor = Supervisor(settings, ledger=ledger, store=store)
     thread = Thread(target=supervisor.run, name="supervisor")

@@ -39,7 +39,19 @@ class WorkerSettings(BaseSettings):
     worker_name: str | None = Field(
         default=None, description="By default the host name and the process id"
     )
-    cpu_slots: Annotated[int, Field(ge=0)] = 1
+    cpu_slots: Annotated[int, Field(ge=0)] = Field(
+        default=1, description="How many jobs without GPUs run at once"
+    )
+    gpus: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+        default=(),
+        description="GPUs to deal out, as in CUDA_VISIBLE_DEVICES; `auto`: all there are",
+    )
+    memory_gib: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Memory for jobs; default: the machine's or the container's"
+    )
+    labels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+        default=(), description="A job that asks for labels runs where all of them are"
+    )
     queues: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ("cpu",)
     trainer: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_command)] = (
         sys.executable,
