@@ -69,7 +69,7 @@ def open_queue(session: Session, name: str) -> QueueView:
     return get_queue(session, name)
 
 
-def _jobs() -> Select[Any]:
+def _jobs() -> Any:
     queued = is_in(Phase.QUEUED) & ~JobRow.paused
     waited = func.extract("epoch", func.now() - func.min(JobRow.queued_at).filter(queued))
     counts = {

@@ -52,7 +52,7 @@ def resume_experiment(session: Session, *, owner: str, id: UUID) -> ExperimentVi
     if before.cancel_requested:
         raise NotAllowedNow("the experiment is being cancelled")
     _set(session, [id], paused=False)
-    for job in _live_jobs(session, [id], JobRow.paused):
+    for job in _live_jobs(session, [id], JobRow.paused.is_(True)):
         release(session, job)
     return get_experiment(session, owner=owner, id=id)
 
