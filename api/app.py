@@ -21,9 +21,11 @@ from api.resources import (
     job_files,
     jobs,
     models,
+    queues,
     schemas,
     service,
     thumbnails,
+    workers,
 )
 from api.settings import Settings
 from kdcore import __version__
@@ -38,6 +40,8 @@ RESOURCES = (
     job_events,
     job_files,
     models,
+    workers,
+    queues,
     schemas,
 )
 

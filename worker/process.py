@@ -5,6 +5,7 @@ from threading import Event, Thread
 from worker.artifacts import ArtifactStore
 from worker.ledger.session import Ledger
 from worker.settings import WorkerSettings
+from worker.supervisor.machine import gpu_ids
 from worker.supervisor.supervisor import Supervisor
 
 
@@ -13,9 +14,8 @@ class WorkerProcess:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._ledger = Ledger(
-            settings.database_url.get_secret_value(), pool_size=5 + 2 * settings.cpu_slots
-        )
+        slots = settings.cpu_slots + len(gpu_ids(settings.gpus))
+        self._ledger = Ledger(settings.database_url.get_secret_value(), pool_size=5 + 2 * slots)
         self._store: ArtifactStore = settings.open_store()
         self.supervisor = Supervisor(settings, ledger=self._ledger, store=self._store)
         self._thread = Thread(target=self.supervisor.run, name="supervisor")

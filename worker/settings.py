@@ -37,7 +37,7 @@ def _broker(value: SecretStr) -> SecretStr:
     return value
 
 
-Queues = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 LogFormat = Literal["console", "json"]
 
 
@@ -58,8 +58,20 @@ class WorkerSettings(StorageSettings):
     worker_name: str | None = Field(
         default=None, description="By default the host name and the process id"
     )
-    cpu_slots: Annotated[int, Field(ge=0)] = 1
-    queues: Queues = ("cpu",)
+    cpu_slots: Annotated[int, Field(ge=0)] = Field(
+        default=1, description="How many jobs without GPUs run at once"
+    )
+    gpus: Words = Field(
+        default=(),
+        description="GPUs to deal out, as in CUDA_VISIBLE_DEVICES; `auto`: all there are",
+    )
+    memory_gib: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Memory for jobs; default: the machine's or the container's"
+    )
+    labels: Words = Field(
+        default=(), description="A job that asks for labels runs where all of them are"
+    )
+    queues: Words = ("cpu",)
     trainer: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_command)] = (
         sys.executable,
         "-m",
@@ -112,7 +124,7 @@ class BrokerSettings(BaseSettings):
     model_config = OF_ENVIRONMENT
 
     broker_url: Annotated[SecretStr, AfterValidator(_broker)]
-    queues: Queues = ("cpu",)
+    queues: Words = ("cpu",)
     log_format: LogFormat = "console"
 
 

@@ -75,7 +75,9 @@ def submit_experiment(
             idempotency_key=idempotency_key,
             force=force,
         )
-        view = experiments.get_experiment(session, owner=owner, id=submission.experiment_id)
+        view = experiments.get_experiment(
+            session, owner=owner, id=submission.experiment_id, estimated=False
+        )
     headers = {"Location": f"/v1/experiments/{view.id}"}
     if submission.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -123,6 +125,45 @@ def cancel_experiment(
     """Cancel its jobs, except those that another experiment needs too."""
     with ledger.unit_of_work() as session:
         return experiments.cancel_experiment(session, owner=owner, id=experiment_id)
+
+
+@router.post(
+    "/{experiment_id}/pause",
+    response_model=ExperimentBody,
+    responses=failures(Slug.NOT_FOUND, Slug.NOT_ALLOWED_NOW, Slug.INVALID_PARAMETER),
+)
+def pause_experiment(
+    experiment_id: ExperimentId, ledger: CurrentLedger, owner: CurrentOwner
+) -> ExperimentView:
+    """Pause its jobs, except those that another experiment needs too."""
+    with ledger.unit_of_work() as session:
+        return experiments.pause_experiment(session, owner=owner, id=experiment_id)
+
+
+@router.post(
+    "/{experiment_id}/resume",
+    response_model=ExperimentBody,
+    responses=failures(Slug.NOT_FOUND, Slug.NOT_ALLOWED_NOW, Slug.INVALID_PARAMETER),
+)
+def resume_experiment(
+    experiment_id: ExperimentId, ledger: CurrentLedger, owner: CurrentOwner
+) -> ExperimentView:
+    """Let all its paused jobs go on."""
+    with ledger.unit_of_work() as session:
+        return experiments.resume_experiment(session, owner=owner, id=experiment_id)
+
+
+@router.post(
+    "/{experiment_id}/retry",
+    response_model=ExperimentBody,
+    responses=failures(Slug.NOT_FOUND, Slug.NOT_ALLOWED_NOW, Slug.INVALID_PARAMETER),
+)
+def retry_experiment(
+    experiment_id: ExperimentId, ledger: CurrentLedger, owner: CurrentOwner
+) -> ExperimentView:
+    """Put new jobs in the place of all that failed or were cancelled."""
+    with ledger.unit_of_work() as session:
+        return experiments.retry_experiment(session, owner=owner, id=experiment_id)
 
 
 def _answer(

@@ -75,6 +75,9 @@ class Worker:
         )
         self._finish(claim, Outcome(status="failed", failure=failure), {"log.txt": "broken\n"})
 
+    def interrupt(self, claim: Claim) -> None:
+        self._finish(claim, Outcome(status="interrupted"), {})
+
     def run_all(self) -> None:
         """Everything that can be claimed, to its end."""
         while True:

@@ -24,7 +24,7 @@ def report() -> dict[str, Any]:
     return {
         "worker": supervisor.name,
         "queues": list(supervisor.queues),
-        "slots": supervisor.slots,
+        "slots": len(supervisor.slots),
         "runs": [
             {"job": str(claim.job_id), "attempt": claim.attempt, "kind": claim.kind}
             for claim in supervisor.claims()

@@ -5,13 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, tuple_, union, update
+from sqlalchemy import Select, func, select, tuple_, union, union_all, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from worker.ledger.reading import job_views
 from worker.ledger.states import TERMINAL
-from worker.ledger.tables import ExperimentJobRow, ExperimentRow, JobRow, MetricRow
+from worker.ledger.tables import (
+    ExperimentJobRow,
+    ExperimentRow,
+    FormerJobRow,
+    JobRow,
+    MetricRow,
+)
 from worker.ledger.views import JobView, MetricPoint
 
 
@@ -36,7 +42,7 @@ class PendingRun:
 def pending(session: Session, *, limit: int) -> list[PendingRun]:
     """Started jobs with points to bring or an end to tell; at most ``limit`` points in all."""
     jobs = session.scalars(select(JobRow).where(JobRow.id.in_(_open(limit)))).all()
-    views = {view.id: view for view in job_views(session, jobs)}
+    views = {view.id: view for view in job_views(session, jobs, estimated=False)}
     links = _first_links(session, list(views))
     runs: list[PendingRun] = []
     room = limit
@@ -108,17 +114,17 @@ def _open(limit: int) -> Select[UUID]:
 
 
 def _first_links(session: Session, ids: Sequence[UUID]) -> dict[UUID, Any]:
-    rows = session.execute(
-        select(
-            ExperimentJobRow.job_id,
-            ExperimentJobRow.experiment_id,
-            ExperimentJobRow.key,
-            ExperimentRow.name,
+    links = union_all(
+        *(
+            select(link.job_id, link.experiment_id, link.key).where(link.job_id.in_(ids))
+            for link in (ExperimentJobRow, FormerJobRow)
         )
-        .join(ExperimentRow, ExperimentRow.id == ExperimentJobRow.experiment_id)
-        .where(ExperimentJobRow.job_id.in_(ids))
-        .ext(distinct_on(ExperimentJobRow.job_id))
-        .order_by(ExperimentJobRow.job_id, ExperimentRow.created_at, ExperimentRow.id)
+    ).subquery()
+    rows = session.execute(
+        select(links, ExperimentRow.name)
+        .join(ExperimentRow, ExperimentRow.id == links.c.experiment_id)
+        .ext(distinct_on(links.c.job_id))
+        .order_by(links.c.job_id, ExperimentRow.created_at, ExperimentRow.id)
     )
     return {row.job_id: row for row in rows}
 

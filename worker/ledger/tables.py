@@ -19,7 +19,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from worker.ledger.states import Phase
@@ -96,13 +96,19 @@ class ThumbnailRow(Base):
 class ExperimentRow(Base):
     """``spec`` never changes. The phase of an experiment is read off its jobs.
 
-    A job that several experiments share goes on until each of them has ``cancel_requested``.
+    A job that several experiments share goes on until each of them has ``cancel_requested``, and
+    rests while each of them is cancelled or ``paused``.
     """
 
     __tablename__ = "experiments"
     __table_args__ = (
         UniqueConstraint("owner", "idempotency_key"),
         Index(None, "owner", "created_at", "id"),
+        Index(
+            "ix_experiments_expires_at",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = _id()
@@ -114,6 +120,9 @@ class ExperimentRow(Base):
     idempotency_key: Mapped[str | None]
     request_digest: Mapped[str]
     cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    paused: Mapped[bool] = mapped_column(server_default=text("false"))
+    expires_at: Mapped[datetime | None]
+    """Its deadline, until somebody has looked whether it was kept."""
     created_at: Mapped[datetime] = _now()
 
 
@@ -137,10 +146,24 @@ class JobRow(Base):
             postgresql_where=text("phase NOT IN ('failed', 'cancelled') AND NOT superseded"),
         ),
         Index(
+            "ix_jobs_turn", "queue", "owner", "turn_at", "id",
+            postgresql_where=text("phase = 'queued'"),
+        ),
+        # Workers of the former version claim by this one.
+        Index(
             "ix_jobs_claim", "queue", text("priority DESC"), "queued_at", "id",
             postgresql_where=text("phase = 'queued'"),
         ),
         Index("ix_jobs_lease", "lease_until", postgresql_where=text("phase = 'running'")),
+        Index(
+            "ix_jobs_succeeded", "queue", "kind", "finished_at",
+            postgresql_where=text("phase = 'succeeded'"),
+        ),
+        Index(
+            "ix_jobs_on_its_way", "queue",
+            postgresql_where=text("phase IN ('waiting', 'queued', 'running')"),
+        ),
+        Index("ix_jobs_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
         Index("ix_jobs_open_run", "id", postgresql_where=text("NOT run_closed AND attempt > 0")),
         Index(None, "owner", "created_at", "id"),
     )  # fmt: skip
@@ -155,8 +178,19 @@ class JobRow(Base):
     """Length of the longest way from a job without sources; follows from the digest."""
     spec: Mapped[dict[str, Any]]
     revision_id: Mapped[UUID] = mapped_column(ForeignKey("dataset_revisions.id"))
+    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id"))
+    """The job that failed or was cancelled, and from whose last checkpoint this one goes on."""
+
     queue: Mapped[str]
     priority: Mapped[int]
+    gpus: Mapped[int] = mapped_column(server_default=text("0"))
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    labels: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    run_seconds: Mapped[int | None]
+    turn_at: Mapped[datetime] = _now()
+    """Jobs of one owner have their turn in this order: `turns.turn_at`."""
+    paused: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Not claimed, and its worker is asked to leave with a checkpoint; the phase says the rest."""
 
     phase: Mapped[str]
     reason: Mapped[str | None]
@@ -197,6 +231,18 @@ class ExperimentJobRow(Base):
     role: Mapped[str | None]
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"))
     reused: Mapped[bool]
+
+
+class FormerJobRow(Base):
+    """A job that failed or was cancelled, and stood under this key until it was tried again."""
+
+    __tablename__ = "former_jobs"
+    __table_args__ = (Index(None, "job_id"),)
+
+    experiment_id: Mapped[UUID] = mapped_column(ForeignKey("experiments.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    replaced_at: Mapped[datetime] = _now()
 
 
 class ModelRow(Base):
@@ -318,3 +364,31 @@ class TickRow(Base):
     started_at: Mapped[datetime] = _now()
     ended_at: Mapped[datetime | None]
     error: Mapped[str | None]
+
+
+class WorkerRow(Base):
+    """What a worker process said of itself when it was last heard of."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str]
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    labels: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    cpu_slots: Mapped[int]
+    gpus: Mapped[int]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    drain: Mapped[str | None]
+    """A `Drain` that somebody asked for: it claims nothing more."""
+    started_at: Mapped[datetime] = _now()
+    seen_at: Mapped[datetime] = _now()
+
+
+class ClosedQueueRow(Base):
+    """A queue that is closed: jobs come in and wait, none is claimed. Open ones have no row."""
+
+    __tablename__ = "closed_queues"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    closed_at: Mapped[datetime] = _now()

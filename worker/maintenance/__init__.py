@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from worker.artifacts import ArtifactStore
 from worker.ledger.session import Ledger
+from worker.maintenance.expiring import expire_experiments
 from worker.maintenance.forgetting import forget_ticks
 from worker.maintenance.rescuing import rescue_jobs
 from worker.maintenance.storage import SWEEP_SECONDS, clean_up, expire_files, sweep_contents
@@ -24,6 +25,7 @@ class Schedule(NamedTuple):
 
 SCHEDULES: Final[dict[str, Schedule]] = {
     "rescue": Schedule(5, rescue_jobs),
+    "deadlines": Schedule(5, expire_experiments),
     "ticks": Schedule(3600, forget_ticks),
     "storage.expire": Schedule(3600, expire_files),
     "storage.sweep": Schedule(SWEEP_SECONDS, sweep_contents),

@@ -1,12 +1,12 @@
 """One attempt at one job, from its claim to its end."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -37,7 +37,12 @@ class Ask(Enum):
     """Why a trainer is asked to leave before its end."""
 
     CANCEL = "cancel"
+    PAUSE = "pause"
     STOP = "stop"
+    TIME_IS_UP = "time is up"
+
+
+ASKED_BY: Final = {Directive.CANCEL: Ask.CANCEL, Directive.PAUSE: Ask.PAUSE}
 
 
 @dataclass
@@ -64,10 +69,12 @@ class Attempt:
         store: ArtifactStore,
         layout: Layout,
         settings: WorkerSettings,
+        environment: Mapping[str, str],
     ) -> None:
         """``sent_at``: when the claim was sent to the ledger, on the lease's clock.
 
         ``spool``: folder for what is on its way to the store, outside of the run directory.
+        ``environment`` is the trainer's.
         """
         self.claim = claim
         self.directory = run
@@ -75,6 +82,8 @@ class Attempt:
         self._layout = layout
         self._settings = settings
         self._look = Event()
+        self._environment = environment
+        self._sent_at = sent_at
         self._lease = Lease(fence_seconds=settings.self_fence_seconds, sent_at=sent_at)
         self._writer = Writer(ledger, self._lease)
         self._relay = Relay(
@@ -146,7 +155,7 @@ class Attempt:
             [*self._settings.trainer, str(self.directory)],
             log=self.directory / rundir.LOG,
             fence_seconds=self._settings.self_fence_seconds,
-            environment=trainer_environment(os.environ, slots=self._settings.cpu_slots),
+            environment=self._environment,
         )
         self._log.info("trainer.started", pid=self._trainer.pid)
         exit_status = self._watch(self._trainer)
@@ -161,6 +170,8 @@ class Attempt:
             asked=self._asked is not None,
             out_of_memory=oom_kills() != killed_before,
         )
+        if self._asked is Ask.TIME_IS_UP and outcome.status == "interrupted":
+            raise _ran_too_long()
         return _Ending(
             outcome,
             exit_status=exit_status,
@@ -181,6 +192,8 @@ class Attempt:
                 next_turn = now + self._settings.relay_seconds
             if self._relay.heard_bytes() != heard_bytes:
                 heard_bytes, heard_at = self._relay.heard_bytes(), now
+            if self._time_is_up(now):
+                self.ask(Ask.TIME_IS_UP)
             if self._asked is not None and kill_at is None:
                 self._log.info("trainer.asked_to_leave", why=self._asked.value)
                 trainer.terminate()
@@ -235,6 +248,10 @@ class Attempt:
             reason=failure.message if failure else None,
         )
 
+    def _time_is_up(self, now: float) -> bool:
+        left = self.claim.seconds_left
+        return left is not None and now > self._sent_at + left
+
     def _check_lease(self) -> None:
         self._moved_at = boottime()
         self._lease.check()
@@ -269,15 +286,29 @@ class Attempt:
         self._obey(directive)
 
     def _obey(self, directive: Directive) -> None:
-        if directive is Directive.CANCEL:
-            self.ask(Ask.CANCEL)
+        if directive is not Directive.CONTINUE:
+            self.ask(ASKED_BY[directive])
 
 
-def trainer_environment(own: Mapping[str, str], *, slots: int) -> dict[str, str]:
-    """The trainer's environment: ours without what gives access to the database and the stores."""
+def trainer_environment(
+    own: Mapping[str, str], *, slots: int, gpus: Sequence[str] | None = None
+) -> dict[str, str]:
+    """The trainer's environment: ours without what gives access to the database and the stores.
+
+    ``gpus``: those that it may see; None leaves that to the machine.
+    """
     threads = max(1, (os.cpu_count() or 1) // max(1, slots))
     return {
         "OMP_NUM_THREADS": str(threads),
         **{name: value for name, value in own.items() if not name.startswith(SECRET_PREFIXES)},
+        **({} if gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _ran_too_long() -> AttemptFailed:
+    return AttemptFailed(
+        FailureKind.RUN_TIME_EXCEEDED,
+        "the job ran longer than `resources.run_seconds`",
+        remedy="Retry it, which goes on from its last checkpoint, or submit it with more time",
+    )

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from uuid import uuid4
@@ -13,13 +14,15 @@ from worker.artifacts import ArtifactStore
 from worker.ledger.errors import LedgerUnavailable
 from worker.ledger.jobs import Claim, claim
 from worker.ledger.session import Ledger
+from worker.ledger.workers import Drain, beat, leave
 from worker.maintenance.caretaker import Caretaker
 from worker.settings import WorkerSettings
-from worker.supervisor.attempt import Ask, Attempt
+from worker.supervisor.attempt import Ask, Attempt, trainer_environment
 from worker.supervisor.blobs import BlobCache
 from worker.supervisor.clock import boottime
 from worker.supervisor.layout import Layout
 from worker.supervisor.runs import run_directory, strip, sweep
+from worker.supervisor.slots import Share, Slots
 
 log = structlog.get_logger()
 BACKOFF_SECONDS = 0.5
@@ -50,16 +53,18 @@ class Supervisor:
             patience_seconds=settings.storage_patience_seconds,
         )
         self._caretaker = Caretaker(ledger, store, worker=self.name)
+        self.slots = Slots(settings)
         self._stopping = Event()
+        self._ended = Event()
         self._wake = Event()
         self._attempts: dict[Attempt, Thread] = {}
         self._lock = Lock()
 
     def run(self) -> None:
-        log.info("worker.started", worker=self.name, slots=self.slots)
+        log.info("worker.started", worker=self.name, slots=len(self.slots))
         helpers = [
             Thread(target=task, name=task.__name__.strip("_"), daemon=True)
-            for task in (self._listen, self._tidy)
+            for task in (self._listen, self._tidy, self._register)
         ]
         for thread in helpers:
             thread.start()
@@ -70,6 +75,7 @@ class Supervisor:
             self._stopping.set()
             self._end_attempts()
             self._caretaker.stop()
+            self._ended.set()
             for thread in helpers:
                 thread.join()
             log.info("worker.stopped", worker=self.name)
@@ -100,7 +106,7 @@ class Supervisor:
         while not self._stopping.is_set():
             self._wake.clear()
             try:
-                started = self.busy() < self.slots and self._claim_one()
+                started = self._claim_one()
                 pause = self._settings.poll_seconds
             except LedgerUnavailable as error:
                 started = False
@@ -114,6 +120,9 @@ class Supervisor:
                 self._wake.wait(pause)
 
     def _claim_one(self) -> bool:
+        offer = self.slots.offer()
+        if offer.empty:
+            return False
         sent_at = boottime()
         with self._ledger.unit_of_work() as session:
             claimed = claim(
@@ -121,6 +130,7 @@ class Supervisor:
                 worker=self.name,
                 queues=self.queues,
                 lease_seconds=self._settings.lease_seconds,
+                offer=offer,
             )
         if claimed is None:
             return False
@@ -128,6 +138,7 @@ class Supervisor:
         return True
 
     def _start(self, claimed: Claim, sent_at: float) -> None:
+        share = self.slots.take(claimed)
         attempt = Attempt(
             claimed,
             run_directory(self._runs, job_id=claimed.job_id, attempt=claimed.attempt),
@@ -137,13 +148,16 @@ class Supervisor:
             store=self._store,
             layout=self._layout,
             settings=self._settings,
+            environment=trainer_environment(os.environ, slots=len(self.slots), gpus=share.gpus),
         )
-        thread = Thread(target=self._run_attempt, args=(attempt,), name=f"job-{claimed.job_id}")
+        thread = Thread(
+            target=self._run_attempt, args=(attempt, share), name=f"job-{claimed.job_id}"
+        )
         with self._lock:
             self._attempts[attempt] = thread
         thread.start()
 
-    def _run_attempt(self, attempt: Attempt) -> None:
+    def _run_attempt(self, attempt: Attempt, share: Share) -> None:
         try:
             worth_a_look = attempt.run()
             if not worth_a_look:
@@ -154,6 +168,7 @@ class Supervisor:
         finally:
             with self._lock:
                 del self._attempts[attempt]
+            self.slots.give_back(share)
             self._wake.set()
 
     def _running(self) -> dict[Attempt, Thread]:
@@ -161,11 +176,13 @@ class Supervisor:
             return dict(self._attempts)
 
     def _end_attempts(self) -> None:
-        running = self._running()
-        for attempt in running:
-            attempt.ask(Ask.STOP)
-        for thread in running.values():
+        self._ask_all_to_stop()
+        for thread in self._running().values():
             thread.join()
+
+    def _ask_all_to_stop(self) -> None:
+        for attempt in self._running():
+            attempt.ask(Ask.STOP)
 
     def _listen(self) -> None:
         """Hear of new jobs at once; polling finds them too, a little later."""
@@ -181,6 +198,20 @@ class Supervisor:
     def _tidy(self) -> None:
         self._until_stopped(self._sweep, pause_seconds=SWEEP_SECONDS, what="sweep.failed")
 
+    def _register(self) -> None:
+        """Say what there is, as long as a job may be held; hear whether the worker is drained."""
+
+        def say() -> None:
+            with self._ledger.unit_of_work() as session:
+                drain = beat(session, name=self.name, capacity=self.slots.capacity)
+            if drain is Drain.EVICT:
+                self._ask_all_to_stop()
+
+        pause = self._settings.heartbeat_seconds
+        self._until(self._ended, say, pause_seconds=pause, what="register.failed")
+        with suppress(LedgerUnavailable), self._ledger.unit_of_work() as session:
+            leave(session, name=self.name)
+
     def _sweep(self) -> None:
         active = [attempt.directory.relative_to(self._runs) for attempt in self._running()]
         for folder in (self._runs, self._spool):
@@ -193,14 +224,19 @@ class Supervisor:
                 log.info("run.removed", path=_below(run, folder.parent))
 
     def _until_stopped(self, task: Callable[[], None], *, pause_seconds: float, what: str) -> None:
-        while not self._stopping.is_set():
+        self._until(self._stopping, task, pause_seconds=pause_seconds, what=what)
+
+    def _until(
+        self, over: Event, task: Callable[[], None], *, pause_seconds: float, what: str
+    ) -> None:
+        while not over.is_set():
             try:
                 task()
             except LedgerUnavailable as error:
                 log.warning(what, reason=error.message)
             except Exception:
                 log.exception(what)
-            self._stopping.wait(pause_seconds)
+            over.wait(pause_seconds)
 
 
 def _below(path: Path, folder: Path) -> str:

@@ -46,10 +46,10 @@ class Bench:
     store: FolderStore
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def submit(self, *, seed: int = 0) -> UUID:
+    def submit(self, *, seed: int = 0, **changes: Any) -> UUID:
         """One queued fit job (and its verdict, which waits); its id."""
         self.register()
-        experiment = making.training(seeds=[seed], name=f"plain-{seed}")
+        experiment = making.training(seeds=[seed], name=f"plain-{seed}", **changes)
         experiment_id = making.submit(self.ledger, experiment)
         return making.jobs_of(self.ledger, experiment_id)[f"model-{seed}"].id
 
@@ -98,7 +98,8 @@ class Bench:
         values = settings.model_dump(mode="json", exclude_none=True)
         values["database_url"] = self.database_url
         values["trainer"] = " ".join(f"'{word}'" for word in settings.trainer)
-        values["queues"] = ",".join(settings.queues)
+        for name in ("queues", "gpus", "labels"):
+            values[name] = ",".join(values[name])
         return {f"KD_{name.upper()}": str(value) for name, value in values.items()}
 
     def start(self, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
