@@ -10,6 +10,8 @@ from uuid import uuid4
 import structlog
 
 from worker.artifacts import ArtifactStore
+from worker.build import describe_build
+from worker.ledger.builds import note_build
 from worker.ledger.errors import LedgerUnavailable
 from worker.ledger.jobs import Claim, claim, rescue
 from worker.ledger.session import Ledger
@@ -35,6 +37,7 @@ class Supervisor:
             settings.worker_name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         )
         self._settings = settings
+        self._build = describe_build()
         self._ledger = ledger
         self._store = store
         self._runs = settings.work_dir.absolute() / "runs"
@@ -102,6 +105,10 @@ class Supervisor:
                 queues=self._settings.queues,
                 lease_seconds=self._settings.lease_seconds,
             )
+            if claimed is not None:
+                note_build(
+                    session, job_id=claimed.job_id, attempt=claimed.attempt, build=self._build
+                )
         if claimed is None:
             return False
         self._start(claimed, sent_at)
