@@ -2,14 +2,14 @@
 
 import signal
 import sys
-from threading import Event, Thread
+from threading import Thread
 
-from worker.artifacts import ArtifactStore, FolderStore
+from worker.artifacts import FolderStore
 from worker.ledger.session import Ledger
 from worker.log import configure
 from worker.settings import WorkerSettings
 from worker.supervisor.supervisor import Supervisor
-from worker.tracking.environment import prepare
+from worker.tracking.start import start_tracking
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 LOOK_SECONDS = 0.5
@@ -26,14 +26,14 @@ def main() -> int:
     supervisor = Supervisor(settings, ledger=ledger, store=store)
     thread = Thread(target=supervisor.run, name="supervisor")
     # Before anything is claimed: an address that is none ends the process here.
-    stopped = _start_tracking(settings, ledger, store)
+    stop_tracking = start_tracking(settings, ledger=ledger, store=store)
     thread.start()
     try:
         asked = _wait_for_signal(thread)
         supervisor.stop()
         thread.join()
     finally:
-        stopped.set()
+        stop_tracking()
     ledger.close()
     return 0 if asked else 1
 
@@ -43,21 +43,6 @@ def _wait_for_signal(thread: Thread) -> bool:
         if signal.sigtimedwait(STOP_SIGNALS, LOOK_SECONDS) is not None:
             return True
     return False
-
-
-def _start_tracking(settings: WorkerSettings, ledger: Ledger, store: ArtifactStore) -> Event:
-    """Set the event to stop it. Without an MLflow server nothing is started."""
-    stopped = Event()
-    if settings.mlflow_url is not None:
-        # Importing MLflow takes a second and 100 MB: only where it is used, and only then.
-        prepare()
-        from worker.tracking.projector import Projector
-
-        projector = Projector(
-            settings.mlflow_url, settings.mlflow_experiment, ledger=ledger, store=store
-        )
-        Thread(target=projector.run, args=(stopped,), name="tracking", daemon=True).start()
-    return stopped
 
 
 if __name__ == "__main__":

@@ -34,7 +34,10 @@ class WorkerSettings(BaseSettings):
     work_dir: Path
     artifacts_dir: Path
     mlflow_url: str | None = None
-    mlflow_experiment: str = "stillhouse"
+    mlflow_experiment: str = Field(
+        default="stillhouse",
+        description="Where runs are shown; `stillhouse/{owner}` gives each owner one of their own",
+    )
 
     worker_name: str | None = Field(
         default=None, description="By default the host name and the process id"
