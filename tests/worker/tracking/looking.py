@@ -20,6 +20,8 @@ SELECT (SELECT count(*) FROM metrics WHERE projected_at IS NULL)
      + (SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL AND attempt > 0 AND NOT run_closed)
      + (SELECT count(*) FROM model_versions WHERE mlflow_version IS NULL)
      + (SELECT count(*) FROM model_aliases WHERE told_number IS DISTINCT FROM number)
+     + (SELECT count(*) FROM experiment_jobs JOIN jobs ON job_id = jobs.id
+        WHERE mlflow_run_id IS NOT NULL AND told_job_id IS DISTINCT FROM job_id)
      + (SELECT count(*) FROM experiments WHERE NOT run_closed AND NOT EXISTS (
            SELECT FROM jobs JOIN experiment_jobs ON job_id = jobs.id
            WHERE experiment_id = experiments.id AND finished_at IS NULL))
