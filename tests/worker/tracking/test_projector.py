@@ -74,10 +74,10 @@ def test_a_frozen_server_gets_every_point_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It takes connections and says nothing; what it was asked it does when it wakes up."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     claim = started(bench)
     making.relay(bench.ledger, claim, [making.metric(1, loss=0.5)])
     drain(projector)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with mlflow_server.frozen():
         for step in (2, 3):
             making.relay(bench.ledger, claim, [making.metric(step, loss=0.5)])
