@@ -1,12 +1,13 @@
 """What a worker process consists of, whether it runs by itself or below Celery."""
 
-from threading import Event, Thread
+from threading import Thread
 
 from worker.artifacts import ArtifactStore
 from worker.ledger.session import Ledger
 from worker.settings import WorkerSettings
 from worker.supervisor.machine import gpu_ids
 from worker.supervisor.supervisor import Supervisor
+from worker.tracking.start import start_tracking
 
 
 class WorkerProcess:
@@ -19,11 +20,10 @@ class WorkerProcess:
         self._store: ArtifactStore = settings.open_store()
         self.supervisor = Supervisor(settings, ledger=self._ledger, store=self._store)
         self._thread = Thread(target=self.supervisor.run, name="supervisor")
-        self._stopped = Event()
 
     def start(self) -> None:
         # Before anything is claimed: an address that is none ends the process here.
-        self._start_tracking()
+        self._stop_tracking = start_tracking(self._settings, ledger=self._ledger, store=self._store)
         self._thread.start()
 
     def is_alive(self) -> bool:
@@ -36,23 +36,5 @@ class WorkerProcess:
             self.supervisor.stop()
             self._thread.join()
         finally:
-            self._stopped.set()
+            self._stop_tracking()
         self._ledger.close()
-
-    def _start_tracking(self) -> None:
-        """Without an MLflow server nothing is started."""
-        if self._settings.mlflow_url is None:
-            return
-        # Importing MLflow takes a second and 100 MB: only where it is used, and only then.
-        from worker.tracking.environment import prepare
-
-        prepare()
-        from worker.tracking.projector import Projector
-
-        projector = Projector(
-            self._settings.mlflow_url,
-            self._settings.mlflow_experiment,
-            ledger=self._ledger,
-            store=self._store,
-        )
-        Thread(target=projector.run, args=(self._stopped,), name="tracking", daemon=True).start()

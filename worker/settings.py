@@ -53,7 +53,10 @@ class WorkerSettings(StorageSettings):
     database_url: SecretStr
     work_dir: Path
     mlflow_url: str | None = None
-    mlflow_experiment: str = "stillhouse"
+    mlflow_experiment: str = Field(
+        default="stillhouse",
+        description="Where runs are shown; `stillhouse/{owner}` gives each owner one of their own",
+    )
 
     worker_name: str | None = Field(
         default=None, description="By default the host name and the process id"

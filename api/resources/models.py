@@ -20,6 +20,7 @@ from api.dependencies import (
 from api.downloads import Presigned, file_responses, serve
 from api.problems import Refusal, Slug, failures
 from worker.ledger import models
+from worker.ledger.aliases import move_alias
 from worker.ledger.files import FileRef
 from worker.ledger.models import ModelDetail, ModelSummary
 from worker.ledger.pages import Page
@@ -45,6 +46,24 @@ def list_models(
 def get_model(name: ThingName, ledger: CurrentLedger, owner: CurrentOwner) -> ModelDetail:
     """Its versions, newest first, with their metrics and the jobs that made them."""
     with ledger.unit_of_work() as session:
+        return models.get_model(session, owner=owner, name=name)
+
+
+@router.put(
+    "/{name}/versions/{number}/aliases/{alias}",
+    response_model=ModelBody,
+    responses=failures(Slug.NOT_FOUND, Slug.INVALID_PARAMETER, Slug.INVALID_REFERENCE),
+)
+def put_alias(
+    name: ThingName,
+    number: Number,
+    alias: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_-]{0,62}$")],
+    ledger: CurrentLedger,
+    owner: CurrentOwner,
+) -> ModelDetail:
+    """Move an alias such as `champion` to this version; `models:/NAME@ALIAS` means it from now on."""
+    with ledger.unit_of_work() as session:
+        move_alias(session, owner=owner, model=name, alias=alias, number=number)
         return models.get_model(session, owner=owner, name=name)
 
 

@@ -37,6 +37,14 @@ class StorageSettings(BaseSettings):
             )
         return self
 
+    @property
+    def store_address(self) -> str:
+        """``s3://bucket/prefix`` or ``file:///folder``."""
+        if self.artifacts_url is not None:
+            return self.artifacts_url
+        assert self.artifacts_dir is not None, "one of both is there"
+        return self.artifacts_dir.absolute().as_uri()
+
     def open_store(self) -> ArtifactStore:
         """Raises `StorageUnavailable`, `StorageFull` for a folder that cannot be used."""
         return open_store(

@@ -109,6 +109,7 @@ class ExperimentRow(Base):
             "expires_at",
             postgresql_where=text("expires_at IS NOT NULL"),
         ),
+        Index("ix_experiments_open_run", "id", postgresql_where=text("NOT run_closed")),
     )
 
     id: Mapped[UUID] = _id()
@@ -123,6 +124,10 @@ class ExperimentRow(Base):
     paused: Mapped[bool] = mapped_column(server_default=text("false"))
     expires_at: Mapped[datetime | None]
     """Its deadline, until somebody has looked whether it was kept."""
+    mlflow_run_id: Mapped[str | None]
+    """The run above those of its jobs; there is one as soon as a job of it has started."""
+    run_closed: Mapped[bool] = mapped_column(server_default=text("false"))
+    """The tracking server knows how it ended."""
     created_at: Mapped[datetime] = _now()
 
 
@@ -231,6 +236,8 @@ class ExperimentJobRow(Base):
     role: Mapped[str | None]
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"))
     reused: Mapped[bool]
+    told_job_id: Mapped[UUID | None]
+    """The job whose run the tracking server shows below this experiment's."""
 
 
 class FormerJobRow(Base):
@@ -252,6 +259,8 @@ class ModelRow(Base):
     id: Mapped[UUID] = _id()
     owner: Mapped[str]
     name: Mapped[str]
+    mlflow_name: Mapped[str | None]
+    """Its name in the tracking server's registry, which knows no owners."""
     created_at: Mapped[datetime] = _now()
 
 
@@ -262,7 +271,11 @@ class ModelVersionRow(Base):
     __table_args__ = (
         UniqueConstraint("model_id", "number"),
         UniqueConstraint("model_id", "job_id"),
-    )
+        Index(
+            "ix_model_versions_unregistered", "model_id", "number",
+            postgresql_where=text("mlflow_version IS NULL"),
+        ),
+    )  # fmt: skip
 
     id: Mapped[UUID] = _id()
     model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"))
@@ -271,7 +284,27 @@ class ModelVersionRow(Base):
     digest: Mapped[str]
     files: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
+    mlflow_version: Mapped[int | None]
+    """Its number in the tracking server's registry; 0 if that refused it."""
     created_at: Mapped[datetime] = _now()
+
+
+class ModelAliasRow(Base):
+    """A name that moves from version to version of a model, such as ``champion``."""
+
+    __tablename__ = "model_aliases"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["model_id", "number"], ["model_versions.model_id", "model_versions.number"]
+        ),
+    )
+
+    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    told_number: Mapped[int | None]
+    """The version that the tracking server's registry has under this alias."""
+    moved_at: Mapped[datetime] = _now()
 
 
 class JobInputRow(Base):
@@ -305,6 +338,8 @@ class AttemptRow(Base):
     message: Mapped[str | None]
     relayed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     """Bytes of the attempt's `events.jsonl` the ledger holds: a batch sent twice is taken once."""
+    build: Mapped[dict[str, Any] | None]
+    """What code ran it: see `worker.build`."""
 
 
 class EventRow(Base):
@@ -392,3 +427,13 @@ class ClosedQueueRow(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     reason: Mapped[str]
     closed_at: Mapped[datetime] = _now()
+
+
+class DutyRow(Base):
+    """Something that one process at a time does for all, such as copying metrics to MLflow."""
+
+    __tablename__ = "duties"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    until: Mapped[datetime]

@@ -11,6 +11,8 @@ from uuid import uuid4
 import structlog
 
 from worker.artifacts import ArtifactStore
+from worker.build import describe_build
+from worker.ledger.builds import note_build
 from worker.ledger.errors import LedgerUnavailable
 from worker.ledger.jobs import Claim, claim
 from worker.ledger.session import Ledger
@@ -41,6 +43,7 @@ class Supervisor:
         self.slots = settings.cpu_slots
         self.queues = settings.queues
         self._settings = settings
+        self._build = describe_build()
         self._ledger = ledger
         self._store = store
         self._runs = settings.work_dir.absolute() / "runs"
@@ -132,6 +135,10 @@ class Supervisor:
                 lease_seconds=self._settings.lease_seconds,
                 offer=offer,
             )
+            if claimed is not None:
+                note_build(
+                    session, job_id=claimed.job_id, attempt=claimed.attempt, build=self._build
+                )
         if claimed is None:
             return False
         self._start(claimed, sent_at)

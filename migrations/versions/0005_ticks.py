@@ -1,14 +1,14 @@
 """Ticks: the moments at which maintenance ran.
 
-Revision ID: 0006_ticks
-Revises: 0002_thumbnails
+Revision ID: 0005_ticks
+Revises: 0004_tracking
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006_ticks"
-down_revision = "0002_thumbnails"
+revision = "0005_ticks"
+down_revision = "0004_tracking"
 branch_labels = None
 depends_on = None
 
