@@ -3,15 +3,11 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-
 from worker.ledger.errors import LedgerUnavailable
-from worker.ledger.migrate import MIGRATIONS
+from worker.ledger.migrate import expected_heads, found_heads
 from worker.ledger.session import Ledger
 
 
@@ -47,14 +43,9 @@ def _checked(action: Callable[[], None], well: str) -> Check:
 
 def _require_current(ledger: Ledger) -> None:
     with ledger.unit_of_work() as session:
-        found = set(MigrationContext.configure(session.connection()).get_current_heads())
-    if found != _heads():
+        found = found_heads(session)
+    if found != expected_heads():
         raise _NotReadyError("the schema of the database is not the one of this version")
-
-
-@cache
-def _heads() -> set[str]:
-    return set(ScriptDirectory(str(MIGRATIONS)).get_heads())
 
 
 def _require_writable(folder: Path) -> None:

@@ -21,6 +21,9 @@ def _command(value: object) -> object:
     return shlex.split(value) if isinstance(value, str) else value
 
 
+Queues = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+
+
 class WorkerSettings(BaseSettings):
     """All durations are seconds.
 
@@ -40,7 +43,7 @@ class WorkerSettings(BaseSettings):
         default=None, description="By default the host name and the process id"
     )
     cpu_slots: Annotated[int, Field(ge=0)] = 1
-    queues: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ("cpu",)
+    queues: Queues = ("cpu",)
     trainer: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_command)] = (
         sys.executable,
         "-m",
@@ -64,6 +67,10 @@ class WorkerSettings(BaseSettings):
         default=1 << 30, description="Free space that must remain once a run's inputs are laid out"
     )
     log_format: Literal["console", "json"] = "console"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        default=None, description="Where Prometheus reads the worker's metrics; none by default"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
