@@ -12,7 +12,10 @@ import structlog
 from worker.artifacts import ArtifactStore
 from worker.ledger.errors import LedgerUnavailable
 from worker.ledger.jobs import Claim, claim, rescue
+from worker.ledger.origin import Origin, origin
 from worker.ledger.session import Ledger
+from worker.observing.attempts import observed
+from worker.observing.starting import observe
 from worker.settings import WorkerSettings
 from worker.supervisor.attempt import Ask, Attempt
 from worker.supervisor.blobs import BlobCache
@@ -51,6 +54,7 @@ class Supervisor:
 
     def run(self) -> None:
         log.info("worker.started", worker=self.name, slots=self._settings.cpu_slots)
+        observe(self._settings, busy=self.busy)
         helpers = [
             Thread(target=task, name=task.__name__.strip("_"), daemon=True)
             for task in (self._listen, self._maintain)
@@ -102,12 +106,13 @@ class Supervisor:
                 queues=self._settings.queues,
                 lease_seconds=self._settings.lease_seconds,
             )
-        if claimed is None:
-            return False
-        self._start(claimed, sent_at)
+            if claimed is None:
+                return False
+            came_from = origin(session, job_id=claimed.job_id)
+        self._start(claimed, came_from, sent_at)
         return True
 
-    def _start(self, claimed: Claim, sent_at: float) -> None:
+    def _start(self, claimed: Claim, came_from: Origin, sent_at: float) -> None:
         attempt = Attempt(
             claimed,
             run_directory(self._runs, job_id=claimed.job_id, attempt=claimed.attempt),
@@ -117,19 +122,29 @@ class Supervisor:
             layout=self._layout,
             settings=self._settings,
         )
-        thread = Thread(target=self._run_attempt, args=(attempt,), name=f"job-{claimed.job_id}")
+        thread = Thread(
+            target=self._run_attempt, args=(attempt, came_from), name=f"job-{claimed.job_id}"
+        )
         with self._lock:
             self._attempts[attempt] = thread
         thread.start()
 
-    def _run_attempt(self, attempt: Attempt) -> None:
+    def _run_attempt(self, attempt: Attempt, came_from: Origin) -> None:
+        claimed = attempt.claim
         try:
-            worth_a_look = attempt.run()
-            if not worth_a_look:
-                strip(attempt.directory)
+            with observed(
+                job_id=claimed.job_id,
+                attempt=claimed.attempt,
+                kind=claimed.kind,
+                worker=self.name,
+                origin=came_from,
+            ):
+                worth_a_look = attempt.run()
+                if not worth_a_look:
+                    strip(attempt.directory)
         except Exception:
             # The lease runs out and the ledger counts the attempt; other slots are not concerned.
-            log.exception("attempt.crashed", job=str(attempt.claim.job_id))
+            log.exception("attempt.crashed", job=str(claimed.job_id), attempt=claimed.attempt)
         finally:
             with self._lock:
                 del self._attempts[attempt]
