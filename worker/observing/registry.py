@@ -17,7 +17,7 @@ from prometheus_client import (
 from kdcore import __version__
 
 # Twice as many time series, for a date that `process_start_time_seconds` tells as well.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY: Final = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)

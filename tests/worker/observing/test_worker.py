@@ -141,7 +141,7 @@ def imported(module: str, *packages: str) -> list[str]:
 
 def leave(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
+    assert process.wait() == 0
 
 
 def lines(bench: Bench) -> list[dict[str, Any]]:
