@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo doctor test check format lock docs clean
+.PHONY: help setup up demo test check format lock docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -18,9 +18,6 @@ up: setup  ## start everything on this machine; Ctrl-C stops it
 
 demo: setup  ## teacher, baseline and student on real images, to the verdict
 	@exec $(BIN)/python -m embedded demo
-
-doctor: setup  ## what ails the stack that `make up` started, and what to do about it
-	@$(BIN)/python -m embedded doctor
 
 test: setup  ## all tests
 	$(BIN)/python -m pytest $(ARGS)

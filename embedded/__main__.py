@@ -1,4 +1,4 @@
-"""`python -m embedded up | demo | doctor`: exit 0 when done or asked to stop, 1 with the reason if not.
+"""`python -m embedded up | demo`: exit 0 when done or asked to stop, 1 with the reason if not.
 
 A demo that is interrupted ends with 130.
 """
@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from embedded.demo import demo
-from embedded.doctor import doctor
 from embedded.errors import EmbeddedError, Stopped
 from embedded.signals import INTERRUPTED
 from embedded.state import ROOT
@@ -20,8 +19,6 @@ def main() -> None:
     try:
         if options.command == "up":
             up()
-        elif options.command == "doctor":
-            sys.exit(doctor(["--json"] if options.json else []))
         else:
             demo(options.recipe, force=options.force)
     except Stopped:
@@ -44,8 +41,6 @@ def _options() -> argparse.Namespace:
     demo_options.add_argument(
         "--force", action="store_true", help="run again what an earlier demo already made"
     )
-    doctor_options = commands.add_parser("doctor", help="what ails the stack that runs here")
-    doctor_options.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 
