@@ -2,16 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import structlog
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from worker.artifacts import ArtifactError, ArtifactStore
 from worker.ledger.errors import LedgerUnavailable
-from worker.ledger.migrate import MIGRATIONS
+from worker.ledger.migrate import expected_heads, found_heads
 from worker.ledger.session import Ledger
 
 log = structlog.get_logger()
@@ -55,14 +52,9 @@ def _checked(action: Callable[[], None], well: str, *, needed: bool = True) -> C
 
 def _require_current(ledger: Ledger) -> None:
     with ledger.unit_of_work() as session:
-        found = set(MigrationContext.configure(session.connection()).get_current_heads())
-    if found != _heads():
+        found = found_heads(session)
+    if found != expected_heads():
         raise _NotReadyError("the schema of the database is not the one of this version")
-
-
-@cache
-def _heads() -> set[str]:
-    return set(ScriptDirectory(str(MIGRATIONS)).get_heads())
 
 
 def _require_store(store: ArtifactStore) -> None:

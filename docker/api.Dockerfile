@@ -14,6 +14,7 @@ WORKDIR /app
 COPY kdcore kdcore
 COPY worker/__init__.py worker/log.py worker/
 COPY worker/ledger worker/ledger
+COPY worker/observing worker/observing
 COPY worker/artifacts worker/artifacts
 COPY migrations migrations
 COPY api api

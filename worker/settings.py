@@ -101,6 +101,10 @@ class WorkerSettings(StorageSettings):
         default=1 << 30, description="Free space that must remain once a run's inputs are laid out"
     )
     log_format: LogFormat = "console"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        default=None, description="Where Prometheus reads the worker's metrics; none by default"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

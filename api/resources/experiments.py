@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Body, Header, Query
 from starlette.responses import JSONResponse, Response
 
@@ -18,10 +19,13 @@ from api.document import StrictJsonRoute
 from api.problems import Slug, failures
 from kdcore.spec import Experiment, digest
 from worker.ledger import experiments
+from worker.ledger.origin import keep_trace
 from worker.ledger.pages import Page
 from worker.ledger.states import Phase
 from worker.ledger.views import ExperimentSummary, ExperimentView
+from worker.observing import tracing
 
+log = structlog.get_logger()
 router = APIRouter(prefix="/experiments", tags=["experiments"], route_class=StrictJsonRoute)
 
 IdempotencyKey = Annotated[
@@ -75,9 +79,13 @@ def submit_experiment(
             idempotency_key=idempotency_key,
             force=force,
         )
+        trace = tracing.traceparent()
+        if trace is not None and not submission.replayed:
+            keep_trace(session, experiment_id=submission.experiment_id, traceparent=trace)
         view = experiments.get_experiment(
             session, owner=owner, id=submission.experiment_id, estimated=False
         )
+    log.info("experiment.submitted", experiment=str(view.id), replayed=submission.replayed)
     headers = {"Location": f"/v1/experiments/{view.id}"}
     if submission.replayed:
         headers["Idempotency-Replayed"] = "true"

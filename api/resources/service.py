@@ -1,11 +1,12 @@
-"""What is not about anybody's things: health, the meaning of problems, the front door."""
+"""What is not about anybody's things: health, metrics, the meaning of problems, the front door."""
 
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
-from api.dependencies import CurrentLedger, CurrentStore
+from api.dependencies import CurrentExposition, CurrentLedger, CurrentStore
 from api.problems import PROBLEMS, Slug, failures, problem_response
 from api.readiness import check
 
@@ -37,6 +38,12 @@ def readyz(ledger: CurrentLedger, store: CurrentStore) -> Response:
     return problem_response(
         Slug.UNAVAILABLE, f"Not ready: {failed}.", instance="/readyz", extra={"checks": shown}
     )
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(exposition: CurrentExposition) -> Response:
+    """For Prometheus: requests of this process, and the queues; also while the database is away."""
+    return Response(exposition.page(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/problems/{slug}", responses=failures(Slug.INVALID_PARAMETER))

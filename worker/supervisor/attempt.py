@@ -9,12 +9,17 @@ from threading import Event
 from typing import Any, Final
 
 import structlog
+from sqlalchemy.orm import Session
 
 from kdcore.spec import FailureKind, Outcome, rundir
 from worker.artifacts import ArtifactStore, StorageFull, StorageUnavailable
 from worker.ledger.files import FileRef
+from worker.ledger.gauges import ended_as
 from worker.ledger.jobs import Claim, Directive, finish
 from worker.ledger.session import Ledger
+from worker.ledger.states import Phase
+from worker.observing import tracing
+from worker.observing.metrics import ATTEMPT_SECONDS
 from worker.settings import WorkerSettings
 from worker.supervisor.clock import boottime
 from worker.supervisor.ending import classify, read_verdict, store_files
@@ -30,7 +35,7 @@ from worker.supervisor.writer import Writer
 
 log = structlog.get_logger()
 LOOK_SECONDS = 0.1
-SECRET_PREFIXES = ("KD_", "PG", "AWS_", "MLFLOW_")
+SECRET_PREFIXES = ("KD_", "PG", "AWS_", "MLFLOW_", "OTEL_")
 
 
 class Ask(Enum):
@@ -83,7 +88,6 @@ class Attempt:
         self._settings = settings
         self._look = Event()
         self._environment = environment
-        self._sent_at = sent_at
         self._lease = Lease(fence_seconds=settings.self_fence_seconds, sent_at=sent_at)
         self._writer = Writer(ledger, self._lease)
         self._relay = Relay(
@@ -111,7 +115,7 @@ class Attempt:
         self._ended_at = 0.0
         self._patience_seconds = patience_with(store, settings.storage_patience_seconds)
         self._trainer: Trainer | None = None
-        self._moved_at = sent_at
+        self._claimed_at = self._moved_at = sent_at
         self._log = log.bind(job=str(claim.job_id), attempt=claim.attempt)
 
     def ask(self, ask: Ask) -> None:
@@ -130,6 +134,7 @@ class Attempt:
             self._finish(ending)
         except LeaseLost as lost:
             self._log.warning("attempt.discarded", reason=str(lost))
+            self._count("discarded")
             return True
         finally:
             if self._trainer is not None:
@@ -149,7 +154,8 @@ class Attempt:
             )
 
     def _train(self) -> _Ending:
-        self._layout.lay_out(self.directory, self.claim, check=self._check)
+        with tracing.span("layout"):
+            self._layout.lay_out(self.directory, self.claim, check=self._check)
         killed_before = oom_kills()
         self._trainer = Trainer(
             [*self._settings.trainer, str(self.directory)],
@@ -158,7 +164,8 @@ class Attempt:
             environment=self._environment,
         )
         self._log.info("trainer.started", pid=self._trainer.pid)
-        exit_status = self._watch(self._trainer)
+        with tracing.span("trainer"):
+            exit_status = self._watch(self._trainer)
         self._ended_at = boottime()
         self._log.info("trainer.ended", exit_status=exit_status)
         self._check_lease()
@@ -228,17 +235,23 @@ class Attempt:
 
     def _finish(self, ending: _Ending) -> None:
         files = {**ending.files, **self._relay.last_log(self._check_lease)}
-        phase = self._writer.insist(
-            lambda session: finish(
+
+        def end(session: Session) -> tuple[Phase, str | None]:
+            job_id, attempt = self.claim.job_id, self.claim.attempt
+            phase = finish(
                 session,
-                job_id=self.claim.job_id,
-                attempt=self.claim.attempt,
+                job_id=job_id,
+                attempt=attempt,
                 outcome=ending.outcome,
                 files=files,
                 exit_status=ending.exit_status,
                 verdict=ending.verdict,
             )
-        )
+            return phase, ended_as(session, job_id=job_id, attempt=attempt)
+
+        with tracing.span("finish"):
+            phase, outcome = self._writer.insist(end)
+        self._count(str(outcome))
         failure = ending.outcome.failure
         self._log.info(
             "attempt.finished",
@@ -250,7 +263,10 @@ class Attempt:
 
     def _time_is_up(self, now: float) -> bool:
         left = self.claim.seconds_left
-        return left is not None and now > self._sent_at + left
+        return left is not None and now > self._claimed_at + left
+
+    def _count(self, outcome: str) -> None:
+        ATTEMPT_SECONDS.labels(outcome).observe(boottime() - self._claimed_at)
 
     def _check_lease(self) -> None:
         self._moved_at = boottime()

@@ -15,9 +15,12 @@ from worker.build import describe_build
 from worker.ledger.builds import note_build
 from worker.ledger.errors import LedgerUnavailable
 from worker.ledger.jobs import Claim, claim
+from worker.ledger.origin import Origin, origin
 from worker.ledger.session import Ledger
 from worker.ledger.workers import Drain, beat, leave
 from worker.maintenance.caretaker import Caretaker
+from worker.observing.attempts import observed
+from worker.observing.starting import observe
 from worker.settings import WorkerSettings
 from worker.supervisor.attempt import Ask, Attempt, trainer_environment
 from worker.supervisor.blobs import BlobCache
@@ -65,6 +68,7 @@ class Supervisor:
 
     def run(self) -> None:
         log.info("worker.started", worker=self.name, slots=len(self.slots))
+        observe(self._settings, slots=len(self.slots), busy=self.busy)
         helpers = [
             Thread(target=task, name=task.__name__.strip("_"), daemon=True)
             for task in (self._listen, self._tidy, self._register)
@@ -135,16 +139,14 @@ class Supervisor:
                 lease_seconds=self._settings.lease_seconds,
                 offer=offer,
             )
-            if claimed is not None:
-                note_build(
-                    session, job_id=claimed.job_id, attempt=claimed.attempt, build=self._build
-                )
-        if claimed is None:
-            return False
-        self._start(claimed, sent_at)
+            if claimed is None:
+                return False
+            note_build(session, job_id=claimed.job_id, attempt=claimed.attempt, build=self._build)
+            came_from = origin(session, job_id=claimed.job_id)
+        self._start(claimed, came_from, sent_at)
         return True
 
-    def _start(self, claimed: Claim, sent_at: float) -> None:
+    def _start(self, claimed: Claim, came_from: Origin, sent_at: float) -> None:
         share = self.slots.take(claimed)
         attempt = Attempt(
             claimed,
@@ -158,20 +160,30 @@ class Supervisor:
             environment=trainer_environment(os.environ, slots=len(self.slots), gpus=share.gpus),
         )
         thread = Thread(
-            target=self._run_attempt, args=(attempt, share), name=f"job-{claimed.job_id}"
+            target=self._run_attempt,
+            args=(attempt, share, came_from),
+            name=f"job-{claimed.job_id}",
         )
         with self._lock:
             self._attempts[attempt] = thread
         thread.start()
 
-    def _run_attempt(self, attempt: Attempt, share: Share) -> None:
+    def _run_attempt(self, attempt: Attempt, share: Share, came_from: Origin) -> None:
+        claimed = attempt.claim
         try:
-            worth_a_look = attempt.run()
-            if not worth_a_look:
-                strip(attempt.directory)
+            with observed(
+                job_id=claimed.job_id,
+                attempt=claimed.attempt,
+                kind=claimed.kind,
+                worker=self.name,
+                origin=came_from,
+            ):
+                worth_a_look = attempt.run()
+                if not worth_a_look:
+                    strip(attempt.directory)
         except Exception:
             # The lease runs out and the ledger counts the attempt; other slots are not concerned.
-            log.exception("attempt.crashed", job=str(attempt.claim.job_id))
+            log.exception("attempt.crashed", job=str(claimed.job_id), attempt=claimed.attempt)
         finally:
             with self._lock:
                 del self._attempts[attempt]
