@@ -147,6 +147,16 @@ def test_addresses_lead_somewhere_that_lets_it_in(name: str) -> None:
         assert name in _admitted(rule)
 
 
+def test_the_scalers_secret_has_the_name_it_asks_for() -> None:
+    """kustomize, which would add a digest to names, does not know KEDA's kinds."""
+    assert OF_DOCKER["generatorOptions"] == {"disableNameSuffixHash": True}
+    [made] = OF_DOCKER["secretGenerator"]
+    for one in named("TriggerAuthentication").values():
+        for reference in one["spec"]["secretTargetRef"]:
+            assert reference["name"] == made["name"]
+            assert reference["key"] in SECRETS
+
+
 def test_services_select_a_pod_with_their_port() -> None:
     for name, service in named("Service").items():
         pod = PODS[service["spec"]["selector"]["app"]]
