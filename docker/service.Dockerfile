@@ -13,7 +13,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEB
     HOME=/tmp
 # The folders are made here so that a fresh volume on them belongs to the user.
 RUN useradd --no-log-init --uid 10001 --home-dir /tmp --no-create-home stillhouse \
-    && install --directory --owner=10001 --group=10001 /artifacts /scratch
+    && install --directory --owner=10001 --group=10001 /scratch
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /app
 COPY kdcore kdcore

@@ -16,7 +16,7 @@ RUN apt-get update && apt-get install --no-install-recommends -y gcc libc6-dev \
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp
 RUN useradd --no-log-init --uid 10001 --home-dir /tmp --no-create-home stillhouse \
-    && install --directory --owner=10001 --group=10001 /artifacts /runs
+    && install --directory --owner=10001 --group=10001 /runs
 COPY --from=build /opt/venv /opt/venv
 COPY docker/seat.sh /usr/local/bin/seat
 WORKDIR /app
@@ -28,4 +28,4 @@ ARG GIT_SHA=
 ENV KD_GIT_SHA=$GIT_SHA
 USER 10001:10001
 ENTRYPOINT ["seat"]
-CMD ["python", "-m", "worker"]
+CMD ["python", "-m", "worker.cluster", "worker"]

@@ -9,7 +9,7 @@ import yaml
 
 from api.settings import Settings
 from tests.compose.dockerfiles import stages
-from worker.settings import WorkerSettings
+from worker.settings import BeatSettings, BrokerSettings, ClusterWorkerSettings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -17,17 +17,17 @@ STACK: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 ONE_SHOT = {"migrate"}
 KNOWN = {
-    "api": Settings,
-    "worker": WorkerSettings,
-    "worker-gpu": WorkerSettings,
+    "api": [Settings],
+    "beat": [BrokerSettings, BeatSettings],
+    "worker": [BrokerSettings, ClusterWorkerSettings],
+    "worker-gpu": [BrokerSettings, ClusterWorkerSettings],
 }
 services = pytest.mark.parametrize("name", SERVICES)
 
 
 def test_the_services() -> None:
-    assert {"postgres", "redis", "object-store", "migrate", "api", "worker", "mlflow"} <= set(
-        SERVICES
-    )
+    stores = {"postgres", "redis", "object-store"}
+    assert set(SERVICES) == stores | {"migrate", "api", "beat", "worker", "worker-gpu", "mlflow"}
 
 
 @services
@@ -132,7 +132,7 @@ def test_secrets_are_those_that_are_made() -> None:
 @pytest.mark.parametrize("name", KNOWN)
 def test_settings_are_real_ones(name: str) -> None:
     """pydantic-settings leaves names that it does not know alone, so a typo would be silent."""
-    known = {f"KD_{field.upper()}" for field in KNOWN[name].model_fields}
+    known = {f"KD_{field.upper()}" for settings in KNOWN[name] for field in settings.model_fields}
     given = {key for key in SERVICES[name]["environment"] if key.startswith("KD_")}
     assert given <= known
 

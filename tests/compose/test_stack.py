@@ -131,6 +131,27 @@ def test_files_are_in_the_object_store(up: Stack, trial: Trial) -> None:
         seconds=120,
         what="the report on MLflow",
     )
+    with up.api() as api:
+        known = {
+            file["sha256"]: file["size"]
+            for job in jobs(api, trial.experiment)
+            for file in api.get(f"/jobs/{job['id']}/artifacts").json()["items"]
+        }
+    stored = {key.rpartition("/")[2]: content for key, content in up.objects("stillhouse").items()}
+    for digest, content in stored.items():
+        assert sha256(content).hexdigest() == digest
+    assert known.items() <= {digest: len(content) for digest, content in stored.items()}.items()
+
+
+def test_a_job_starts_without_the_broker(up: Stack, trial: Trial) -> None:
+    up.compose("stop", "redis")
+    with up.api() as api:
+        experiment = submit(api, {**recipe(), "name": "without-redis"}, force=True)
+        until(lambda: phase(api, experiment) == "running", seconds=20, what="the claim")
+        api.post(f"/experiments/{experiment}/cancel")
+        until(lambda: phase(api, experiment) in ENDED, seconds=60, what="the cancellation")
+    up.compose("start", "redis")
+    until(lambda: up.health("redis") == ["healthy"], seconds=60, what="redis")
 
 
 def test_several_workers(up: Stack, trial: Trial) -> None:
@@ -165,12 +186,12 @@ def recipe() -> dict[str, Any]:
     return {**demo, "dataset": "nuclei", "train": student, "seeds": [0]}
 
 
-def submit(api: httpx.Client, experiment: dict[str, Any]) -> str:
+def submit(api: httpx.Client, experiment: dict[str, Any], *, force: bool = False) -> str:
     """The id of the experiment."""
     source = yaml.safe_load((ROOT / "examples/nuclei/dataset.yaml").read_text())
     answer = api.post("/datasets", json={**source, "root": "nuclei"})
-    assert answer.status_code == 201, answer.text
-    answer = api.post("/experiments", json=experiment)
+    assert answer.status_code in (200, 201), answer.text
+    answer = api.post("/experiments", json=experiment, params={"force": "true"} if force else {})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
 
