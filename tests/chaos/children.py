@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,3 +104,9 @@ def holds(condition: Callable[[], bool], *, seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port

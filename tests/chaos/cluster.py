@@ -1,7 +1,6 @@
 """The service under test: an API, workers and a Postgres, each reached through a proxy."""
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from api.dependencies import LOCAL_OWNER
 from embedded.postgres import Postgres
 from kdcore.spec import DatasetManifest, DatasetSource
 from tests.chaos import audit
-from tests.chaos.children import Child, holds, marked
+from tests.chaos.children import Child, free_port, holds, marked
 from tests.chaos.proxy import Network, Proxy
 from tests.chaos.services import SERVICES
 from tests.chaos.workers import Worker, described
@@ -44,6 +43,10 @@ FAMILY_SECONDS: Final = 10.0
 POSTGRES_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.2
 TOY: Final = (sys.executable, "-I", "-S", str(Path(__file__).with_name("toy_trainer.py")))
+CELERY: Final = {"worker": ("worker.cluster", "worker"), "beat": ("worker.cluster", "beat")}
+"""What runs instead of ``python -m worker`` where there is a broker."""
+
+BEATS: Final = 2
 FORGETFUL: Final = Path(__file__).with_name("forgetful")
 
 
@@ -95,15 +98,18 @@ class Cluster:
         self.given = set(self.store.root.rglob("*"))
         self.services = {name: SERVICES[name](self.folder / name) for name in self.plan.services}
         self.api_database = self.network.proxy(_socket_of(self.url))
-        self.api_port = _free_port()
+        self.api_port = free_port()
         self.api = self._child("api", self.api_database, {"KD_API_PORT": str(self.api_port)})
         self.front = self.network.proxy(("127.0.0.1", self.api_port))
         self.workers = [self._worker(f"worker-{index}") for index in range(self.plan.workers)]
+        self.beats = [
+            self._child(f"beat-{index}", self.network.proxy(_socket_of(self.url)), {})
+            for index in range(BEATS if "redis" in self.services else 0)
+        ]
         for service in self.services.values():
             service.start()
-        self.api.start()
-        for worker in self.workers:
-            worker.process.start()
+        for child in self._children():
+            child.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -199,7 +205,7 @@ class Cluster:
             address = address.set(host="127.0.0.1", port=database.port, query={})
         return Child(
             name,
-            [sys.executable, "-m", name.partition("-")[0]],
+            [sys.executable, "-m", *self._module(name.partition("-")[0])],
             cluster=self.id,
             cwd=self.plan.product,
             environment={
@@ -216,6 +222,9 @@ class Cluster:
             log=self.folder / f"{name}.log",
         )
 
+    def _module(self, kind: str) -> tuple[str, ...]:
+        return CELERY[kind] if "redis" in self.services and kind in CELERY else (kind,)
+
     def _led_to_services(self) -> dict[str, str]:
         found = (service.environment for service in self.services.values())
         return {name: value for environment in found for name, value in environment.items()}
@@ -225,7 +234,7 @@ class Cluster:
         return {"PYTHONPATH": path, "STILLHOUSE_SYNCED": str(self.journal)}
 
     def _children(self) -> list[Child]:
-        return [self.api, *(worker.process for worker in self.workers)]
+        return [self.api, *(worker.process for worker in self.workers), *self.beats]
 
 
 ENDED: Final = ", ".join(f"'{phase}'" for phase in sorted(TERMINAL))
@@ -233,9 +242,3 @@ ENDED: Final = ", ".join(f"'{phase}'" for phase in sorted(TERMINAL))
 
 def _socket_of(url: str) -> Path:
     return Path(str(make_url(url).query["host"])) / ".s.PGSQL.5432"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port

@@ -13,6 +13,7 @@ from typing import Final
 import psutil
 
 from tests.chaos.cluster import LEASE_SECONDS, Cluster
+from tests.chaos.services import Redis
 from tests.chaos.workers import Worker
 
 Blow = Callable[[Cluster, random.Random], str]
@@ -109,6 +110,21 @@ def cut_connections(cluster: Cluster, rng: random.Random) -> str:
     return "database"
 
 
+def kill_beat(cluster: Cluster, rng: random.Random) -> str:
+    beat = rng.choice(cluster.beats)
+    beat.kill()
+    time.sleep(rng.uniform(0.0, DEAD_SECONDS))
+    beat.start()
+    return beat.name
+
+
+def flush_broker(cluster: Cluster, _: random.Random) -> str:
+    """All messages are gone."""
+    broker = cluster.services["redis"]
+    assert isinstance(broker, Redis)
+    return broker.ask("FLUSHALL")
+
+
 def kill_service(name: str) -> Blow:
     def kill(cluster: Cluster, rng: random.Random) -> str:
         cluster.services[name].kill()
@@ -131,6 +147,9 @@ VICTIMS: Final[dict[str, Victim]] = {
     "reply to a commit lost": Victim(lose_reply_to_commit),
     "writes late": Victim(delay_writes),
     "connections cut": Victim(cut_connections),
+    "beat killed": Victim(kill_beat, needs="redis"),
+    "redis killed": Victim(kill_service("redis"), needs="redis"),
+    "redis flushed": Victim(flush_broker, needs="redis"),
     "mlflow killed": Victim(kill_service("mlflow"), needs="mlflow"),
 }
 
