@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -61,8 +62,7 @@ class Client:
 
     def cancel(self, key: str) -> None:
         """The experiments that ``key`` was told."""
-        for experiment in self.accepted[key]:
-            asyncio.run(self._cancel(experiment))
+        asyncio.run(self._cancel_all(self.accepted[key]))
 
     async def _submit(self, requests: Sequence[Request], rate: float) -> None:
         started = time.monotonic()
@@ -71,9 +71,17 @@ class Client:
                 due = started + index / rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 tasks.create_task(self._insist(request, due))
-        for connection in self._idle:
-            connection.close()
-        self._idle.clear()
+        await self._hang_up()
+
+    async def _cancel_all(self, experiments: set[UUID]) -> None:
+        for experiment in experiments:
+            await self._cancel(experiment)
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        """No connection outlives the event loop that it was made in."""
+        while self._idle:
+            await self._idle.pop().close()
 
     async def _insist(self, request: Request, due: float) -> None:
         headers = {"Idempotency-Key": request.key}
@@ -99,13 +107,13 @@ class Client:
     async def _post(
         self, path: str, headers: dict[str, str], body: Json | None, due: float
     ) -> tuple[int, bytes]:
-        connection = self._connection()
+        connection = await self._connection()
         at = time.time()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 status, found, content = await connection.post(path, headers, body)
         except (OSError, EOFError, TimeoutError):
-            connection.close()
+            await connection.close()
             self.answers.append(Answer(at, 0, time.monotonic() - due))
             return 0, b""
         self._idle.append(connection)
@@ -113,12 +121,12 @@ class Client:
         self.answers.append(Answer(at, status, seconds, "retry-after" in found))
         return status, content
 
-    def _connection(self) -> "_Connection":
+    async def _connection(self) -> "_Connection":
         while self._idle:
             connection = self._idle.pop()
             if time.monotonic() - connection.used_at < IDLE_SECONDS:
                 return connection
-            connection.close()
+            await connection.close()
         return _Connection(self.port)
 
 
@@ -155,9 +163,12 @@ class _Connection:
         self.used_at = time.monotonic()
         return int(answered[0].split()[1]), found, await reader.readexactly(length)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._streams is not None:
-            self._streams[1].close()
+            _, writer = self._streams
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 def toys(

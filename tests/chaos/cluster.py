@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from uuid import uuid4
 
+import httpx
 import psutil
 from sqlalchemy import make_url, text
 
@@ -41,6 +42,7 @@ FAMILY_SECONDS: Final = 10.0
 """Within which all that a worker started is gone after its death."""
 
 POSTGRES_SECONDS: Final = 60.0
+API_SECONDS: Final = 120.0
 LOOK_SECONDS: Final = 0.2
 TOY: Final = (sys.executable, "-I", "-S", str(Path(__file__).with_name("toy_trainer.py")))
 CELERY: Final = {"worker": ("worker.cluster", "worker"), "beat": ("worker.cluster", "beat")}
@@ -110,6 +112,7 @@ class Cluster:
             service.start()
         for child in self._children():
             child.start()
+        assert holds(self._api_answers, seconds=API_SECONDS), self.api.log.read_text()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -182,6 +185,14 @@ class Cluster:
 
         assert holds(read, seconds=POSTGRES_SECONDS), "Postgres does not come back"
         return found
+
+    def _api_answers(self) -> bool:
+        try:
+            return httpx.get(
+                f"http://127.0.0.1:{self.api_port}/healthz", trust_env=False
+            ).is_success
+        except httpx.TransportError:
+            return False
 
     def _put(self, content: bytes) -> None:
         path = self.folder / "sample"

@@ -18,6 +18,9 @@ LOST_SECONDS: Final = 20.0
 """A job that has not begun after this never will: workers look every half second."""
 
 CLIENTS: Final = 8
+TOGETHER_SECONDS: Final = 2.0
+"""Less than the API waits for a connection to the database."""
+
 
 TWO: Final = Plan(workers=2, slots=1)
 """Workers with a slot each."""
@@ -67,15 +70,22 @@ def same_key_at_once(cluster: Cluster, client: Client) -> None:
     """Impatient clients send the same submission again while the first is under way."""
 
     def submit(request: Request) -> Client:
-        impatient = Client(client.port, patience_seconds=10.0)
+        impatient = Client(client.port, patience_seconds=30.0)
         impatient.submit([request], rate=1.0)
         return impatient
 
+    database = cluster.api_database
     with ThreadPoolExecutor(CLIENTS) as threads:
-        for request in toys(5):
-            for impatient in threads.map(submit, [request] * CLIENTS):
-                for key, told in impatient.accepted.items():
+        for request in toys(3):
+            database.hold()
+            clients = [threads.submit(submit, request) for _ in range(CLIENTS)]
+            # All of them look for the key before any has committed it.
+            holds(lambda: database.waiting() >= CLIENTS, seconds=TOGETHER_SECONDS)
+            database.release()
+            for impatient in clients:
+                for key, told in impatient.result().accepted.items():
                     client.accepted.setdefault(key, set()).update(told)
+    assert client.accepted, "nobody was accepted"
     cluster.settle(PATIENCE_SECONDS)
 
 

@@ -69,6 +69,10 @@ class Proxy:
         """What was on its way arrives, also from clients that are gone."""
         self._do(self._release)
 
+    def waiting(self) -> int:
+        """Connections of which a message is on its way."""
+        return sum(bool(link.waiting) for link in list(self.links))
+
     def cut(self) -> None:
         """Every connection is reset."""
         self._do(self._cut)
@@ -111,7 +115,7 @@ class _Link(asyncio.Protocol):
         self._proxy = proxy
         self._client: Any = None
         self._server: Any = None
-        self._waiting: list[bytes] = []
+        self.waiting: list[bytes] = []
         self._client_left = False
         self._reply_is_lost = False
 
@@ -124,7 +128,7 @@ class _Link(asyncio.Protocol):
             self.reset()
 
     def data_received(self, data: bytes) -> None:
-        self._waiting.append(data)
+        self.waiting.append(data)
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -134,11 +138,11 @@ class _Link(asyncio.Protocol):
     def flush(self) -> None:
         if self._proxy.held or self._server is None:
             return
-        for data in self._waiting:
+        for data in self.waiting:
             if self._proxy.word is not None and self._proxy.word in data:
                 self._proxy.word, self._reply_is_lost = None, True
             self._server.write(data)
-        self._waiting.clear()
+        self.waiting.clear()
         if self._client_left:
             self._end()
 
