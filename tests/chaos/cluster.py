@@ -108,11 +108,11 @@ class Cluster:
             self._child(f"beat-{index}", self.network.proxy(_socket_of(self.url)), {})
             for index in range(BEATS if "redis" in self.services else 0)
         ]
-        for service in self.services.values():
-            service.start()
-        for child in self._children():
-            child.start()
-        assert holds(self._api_answers, seconds=API_SECONDS), self.api.log.read_text()
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()  # what did start must not stay
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -125,6 +125,13 @@ class Cluster:
         holds(lambda: not marked(f"{self.id}/"), seconds=FAMILY_SECONDS)
         self.network.close()
         self.ledger.close()
+
+    def _start(self) -> None:
+        for service in self.services.values():
+            service.start()
+        for child in self._children():
+            child.start()
+        assert holds(self._api_answers, seconds=API_SECONDS), self.api.log.read_text()
 
     def register(self, source: DatasetSource, manifest: DatasetManifest) -> None:
         """Its files are in the store."""
