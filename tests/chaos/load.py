@@ -62,7 +62,7 @@ def _measure(cluster: Cluster, given: argparse.Namespace) -> dict[str, object]:
     cluster.settle(60.0) if given.workers else None
     client.answers.clear()
     requests = toys(int(given.rate * given.seconds), first=WARM_UP)
-    load = Thread(target=client.submit, args=(requests,), kwargs={"rate": given.rate})
+    load = Thread(target=client.submit, args=(requests,), kwargs={"rate": given.rate}, daemon=True)
     load.start()
     for _ in range(given.kill_postgres):
         time.sleep(given.seconds / (given.kill_postgres + 1))

@@ -59,7 +59,10 @@ def soak(folder: Path, orders: Orders) -> Report:
             # Two jobs each: a fit and its verdict.
             requests = toys(orders.jobs // 2, rng=rng)
             submission = Thread(
-                target=client.submit, args=(requests,), kwargs={"rate": orders.rate / 2}
+                target=client.submit,
+                args=(requests,),
+                kwargs={"rate": orders.rate / 2},
+                daemon=True,
             )
             started = time.monotonic()
             submission.start()

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,7 @@ import psutil
 
 from tests.chaos.cluster import LEASE_SECONDS, Cluster
 from tests.chaos.services import Redis
-from tests.chaos.workers import Worker
+from tests.chaos.workers import Worker, run_of
 
 Blow = Callable[[Cluster, random.Random], str]
 DEAD_SECONDS: Final = 2.0
@@ -178,13 +179,10 @@ def _kill_one(
     if not found:
         return "nobody"
     victim = rng.choice(found)
-    name = "gone by itself"
-    try:
-        name = "/".join(victim.cmdline()[-1].split("/")[-2:])
+    run = run_of(victim)
+    with suppress(psutil.NoSuchProcess):
         victim.kill()
-    except psutil.NoSuchProcess:
-        pass
-    return name
+    return _names([run] if run else [])
 
 
 def _names(held: list[tuple[str, int]]) -> str:
