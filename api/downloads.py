@@ -52,7 +52,9 @@ def file_responses(
     *further: Slug, media_type: str = "application/octet-stream", presigned: bool = False
 ) -> dict[int | str, dict[str, Any]]:
     """What the description says of a route that answers with `serve`."""
-    elsewhere = {307: {"description": "The file is there, for some minutes"}}
+    elsewhere: dict[int | str, dict[str, Any]] = {
+        307: {"description": "The file is there, for some minutes"}
+    }
     content: dict[str, Any] = {media_type: {}}
     return {
         200: {"content": content, "description": "The file"},

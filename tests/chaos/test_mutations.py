@@ -14,7 +14,7 @@ from tests.chaos.judging import judge
 from tests.chaos.oracle import Violation
 from tests.chaos.product import patched
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(300)]
 DRILLS = {safeguard.drill.__name__: safeguard for safeguard in SAFEGUARDS.values()}
 
 

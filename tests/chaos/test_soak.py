@@ -12,6 +12,7 @@ SHORT = Orders(
 )
 
 
+@pytest.mark.chaos
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_doubled_or_left_behind(folder: Path) -> None:

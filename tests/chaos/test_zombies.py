@@ -11,6 +11,7 @@ from tests.chaos.judging import judge
 from tests.chaos.zombies import take_over
 
 
+@pytest.mark.chaos
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_whoever_sleeps_through_the_lease_has_no_effect(

@@ -158,7 +158,8 @@ class S3Store(ArtifactStore):
         found = self._head(ref.sha256)
         if found is None or found["ContentLength"] != ref.size:
             return False
-        return (_moment(found) - found["LastModified"]).total_seconds() < FRESH_SECONDS
+        age: timedelta = _moment(found) - found["LastModified"]
+        return age.total_seconds() < FRESH_SECONDS
 
     def _find(self, sha256: str) -> tuple[str, int]:
         """Key and size in bytes. Raises ArtifactMissing, StorageUnavailable."""

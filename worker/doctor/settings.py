@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from worker.settings import Queues
+from worker.settings import Words
 
 
 class DoctorSettings(BaseSettings):
@@ -21,4 +21,4 @@ class DoctorSettings(BaseSettings):
     mlflow_url: str | None = None
     work_dir: Path | None = None
     reserve_bytes: int = 1 << 30
-    queues: Queues = ("cpu",)
+    queues: Words = ("cpu",)

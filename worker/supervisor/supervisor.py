@@ -43,7 +43,6 @@ class Supervisor:
         self.name = (
             settings.worker_name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         )
-        self.slots = settings.cpu_slots
         self.queues = settings.queues
         self._settings = settings
         self._build = describe_build()
