@@ -5,10 +5,10 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check format lock docs clean
+.PHONY: help setup up demo secrets test test-compose soak check format lock docs clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##/  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup:  ## .venv as requirements.lock says (part of every other target)
 	@test -n "$(PYTHON)" && "$(PYTHON)" .ci/setup.py
@@ -21,6 +21,15 @@ demo: setup  ## teacher, baseline and student on real images, to the verdict
 
 test: setup  ## all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+secrets:  ## .env for docker compose, with random passwords; what is there stays
+	@docker/secrets.sh
+
+test-compose: setup  ## build and run docker-compose.yml on this machine's Docker engine
+	$(BIN)/python -m pytest -m compose tests/compose $(ARGS)
+
+soak: setup  ## jobs while everything is killed at random: SEED=1 MINUTES=10 JOBS=10000
+	$(BIN)/python -m tests.chaos.soak --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10) --jobs $(or $(JOBS),10000)
 
 check: setup  ## format, lint, types, import rules, lock file
 	$(BIN)/ruff check .

@@ -7,8 +7,9 @@ import uvicorn
 from pydantic import ValidationError
 
 from api.app import create_app
-from api.log import configure
 from api.settings import Settings
+from worker.log import configure
+from worker.observing import tracing
 
 KEEP_ALIVE_SECONDS = 15
 """Longer than clients keep an idle connection (httpx: 5 s), so that it is they who close it."""
@@ -27,13 +28,17 @@ def main() -> int:
             sys.stderr.write(f"KD_{field}: {item['msg']}\n" if field else f"{item['msg']}\n")
         return 2
     configure(settings.log_format)
+    tracing.configure("stillhouse-api")
     app = create_app(settings)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
             host=settings.api_host,
             port=settings.api_port,
+            # Its lines go through our log, and requests have lines of our own.
+            log_config=None,
             log_level="info",
+            access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,

@@ -9,6 +9,8 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api import handlers
+from api.metrics import Exposition
+from api.observed import PROBES, Observed
 from api.openapi import describe
 from api.origins import SameOrigin
 from api.plain_errors import CommonHeaders, PlainErrorsToProblems
@@ -21,14 +23,16 @@ from api.resources import (
     job_files,
     jobs,
     models,
+    queues,
     schemas,
     service,
     thumbnails,
+    workers,
 )
 from api.settings import Settings
 from kdcore import __version__
-from worker.artifacts import FolderStore
 from worker.ledger.session import Ledger
+from worker.observing import tracing
 
 RESOURCES = (
     datasets,
@@ -39,14 +43,16 @@ RESOURCES = (
     job_events,
     job_files,
     models,
+    workers,
+    queues,
     schemas,
 )
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API over one database and one artefact folder. Connects to nothing yet."""
+    """The API over one database and one artefact store. Connects to nothing yet."""
     ledger = Ledger(settings.database_url.get_secret_value(), pool_size=settings.api_pool_size)
-    store = FolderStore(settings.artifacts_dir)
+    store = settings.open_store()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -58,7 +64,17 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description="Knowledge distillation of semantic-segmentation models, with a verdict.",
         lifespan=lifespan,
+        # A span for each request is FastAPI's own part; without a provider there is none.
+        telemetry={
+            "tracer_provider": tracing.provider(),
+            "tracing": tracing.provider() is not None,
+            "exclude": lambda scope: scope["path"] in PROBES,
+            "operation_spans": False,
+            "metrics": False,
+            "logs": False,
+        },
         middleware=[
+            Middleware(Observed),
             Middleware(CommonHeaders),
             Middleware(PlainErrorsToProblems),
             Middleware(
@@ -76,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     # Whoever runs the server knows when it ends; streams ask.
     app.state.stopping = lambda: False
     app.state.registrar = Registrar(settings, ledger, store)
+    app.state.exposition = Exposition(ledger, projected=settings.mlflow_url is not None)
     handlers.install(app)
     v1 = APIRouter(prefix="/v1")
     for resource in RESOURCES:

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Path, Query
 from starlette.requests import Request
 
+from api.metrics import Exposition
 from api.registration import Registrar
 from api.settings import Settings
 from worker.artifacts import ArtifactStore
@@ -40,6 +41,11 @@ def _registrar(request: Request) -> Registrar:
     return registrar
 
 
+def _exposition(request: Request) -> Exposition:
+    exposition: Exposition = request.app.state.exposition
+    return exposition
+
+
 def _stopping(request: Request) -> Callable[[], bool]:
     stopping: Callable[[], bool] = request.app.state.stopping
     return stopping
@@ -51,6 +57,7 @@ CurrentLedger = Annotated[Ledger, Depends(_ledger)]
 CurrentStore = Annotated[ArtifactStore, Depends(_store)]
 Stopping = Annotated[Callable[[], bool], Depends(_stopping)]
 CurrentRegistrar = Annotated[Registrar, Depends(_registrar)]
+CurrentExposition = Annotated[Exposition, Depends(_exposition)]
 
 Cursor = Annotated[
     str | None, Query(max_length=500, description="`next_cursor` of the page before")

@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final
 from urllib.parse import quote
 
+from fastapi import Query
+from pydantic import BeforeValidator
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.problems import Refusal, Slug, failures
@@ -35,18 +37,30 @@ FILE_SLUGS: Final = (
     Slug.RANGE_NOT_SATISFIABLE,
     Slug.INVALID_PARAMETER,
 )
+Presigned = Annotated[
+    bool,
+    BeforeValidator(lambda value: value == "" or value),
+    Query(
+        description="Redirect to the storage service, where the address is good for 15 minutes; "
+        "without such a service the file is sent from here"
+    ),
+]
 _RANGE: Final = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
 
 
 def file_responses(
-    *further: Slug, media_type: str = "application/octet-stream"
+    *further: Slug, media_type: str = "application/octet-stream", presigned: bool = False
 ) -> dict[int | str, dict[str, Any]]:
     """What the description says of a route that answers with `serve`."""
+    elsewhere: dict[int | str, dict[str, Any]] = {
+        307: {"description": "The file is there, for some minutes"}
+    }
     content: dict[str, Any] = {media_type: {}}
     return {
         200: {"content": content, "description": "The file"},
         206: {"content": content, "description": "The range asked for"},
         304: {"description": "The client has it already"},
+        **(elsewhere if presigned else {}),
         **failures(*FILE_SLUGS, *further),
     }
 
@@ -58,11 +72,13 @@ def serve(
     request: Request,
     *,
     inline: bool = False,
+    presigned: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The file ``ref`` under the name of ``path``; answers If-None-Match, Range and If-Range.
 
     ``inline`` shows even HTML in place: the caller's ``headers`` must then sandbox it.
+    ``presigned`` sends the client to the storage itself, where that is possible.
 
     Raises:
         Refusal: `range-not-satisfiable`.
@@ -81,6 +97,9 @@ def serve(
     }
     if _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=every)
+    elsewhere = store.link(ref, path) if presigned and request.method == "GET" else None
+    if elsewhere is not None:
+        return RedirectResponse(elsewhere, headers={"Cache-Control": "no-store"})
     part = _range(request, etag, ref.size)
     length = part.stop - part.start
     every["Content-Length"] = str(length)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.observed import REQUEST_ID
 from api.problems import ERRORS_LISTED, FieldError, Refusal, Slug, problem_response
 from api.remedies import remedy
 from api.spec_schemas import body_schema
@@ -135,7 +136,8 @@ def _domain(request: Request, error: Exception) -> Response:
     if slug is None:
         return _fault(request, error)
     if slug is Slug.UNAVAILABLE:
-        log.warning("request.unavailable", path=request.url.path, error=repr(error))
+        advice = getattr(error, "remedy", None)
+        log.warning("request.unavailable", path=request.url.path, error=repr(error), remedy=advice)
     elif slug in (Slug.CONTENT_GONE, Slug.STORAGE_FULL):
         log.error("request.storage_failed", path=request.url.path, error=repr(error))
     # A store's message names folders of the server.
@@ -157,6 +159,7 @@ def _fault(request: Request, error: Exception) -> Response:
     log.error("request.failed", path=request.url.path, error=type(error).__name__)
     return problem_response(
         Slug.INTERNAL_ERROR,
-        "The server failed to answer this request; its log says why.",
+        "The server failed to answer this request; its log says why, under the request's id.",
         instance=request.url.path,
+        headers={REQUEST_ID: request.state.request_id},
     )

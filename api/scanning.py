@@ -22,6 +22,8 @@ OUTPUT_BYTES: Final = 256 * 1024 * 1024
 
 log = structlog.get_logger()
 
+_SECRET_PREFIXES: Final = ("KD_", "PG", "AWS_", "MLFLOW_", "OTEL_")
+
 
 @dataclass(frozen=True)
 class Scanned:
@@ -81,8 +83,10 @@ def _manifest(source: DatasetSource, status: int, answer: Any) -> DatasetManifes
 
 
 def _run(command: list[str], folder: str, *, seconds: float) -> int:
-    # Its own session: a decoder's children die with it. No KD_ variables: they hold credentials.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("KD_")}
+    # Its own session: a decoder's children die with it. Nothing that holds credentials.
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(_SECRET_PREFIXES)
+    }
     with Path(folder, "log.txt").open("wb") as output:
         child = subprocess.Popen(
             command,

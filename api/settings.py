@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from worker.artifacts import StorageSettings
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-class Settings(BaseSettings):
+class Settings(StorageSettings):
     model_config = SettingsConfigDict(env_prefix="KD_", frozen=True)
 
     database_url: SecretStr = Field(description="postgresql+psycopg://…")
-    artifacts_dir: Path = Field(description="Folder of the artefact store")
     dataset_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="Folders below which datasets may lie, separated by colons"
     )

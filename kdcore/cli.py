@@ -1,6 +1,8 @@
 """`kd`: run directories and recipes on the command line."""
 
+import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +16,7 @@ app = typer.Typer(
 )
 
 EXIT_INVALID = 2
+DOCTOR = "worker.doctor"
 
 
 @app.command()
@@ -120,8 +123,37 @@ def scan(
     raise typer.Exit(EXIT_INVALID)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def doctor(context: typer.Context) -> None:
+    """Check what a worker of the service depends on, and say how to mend it.
+
+    Example: kd doctor --json
+    """
+    # A program of its own: this library knows nothing of the service.
+    if not _is_installed(DOCTOR):
+        _fail(
+            KdError(
+                "the service is not installed here",
+                remedy="run it where a worker runs: in a checkout, or in the worker's image",
+            )
+        )
+    os.execv(  # noqa: S606 (there is nothing for a shell to read)
+        sys.executable, [sys.executable, "-m", DOCTOR, *context.args]
+    )
+
+
 def main() -> None:
     app()
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _fail(error: KdError) -> None:

@@ -17,6 +17,7 @@ class ExperimentSummaryBody(Body):
     kind: str
     phase: Phase
     cancel_requested: bool
+    paused: bool
     jobs: dict[Phase, int] = Field(description="How many of its jobs are in each phase")
     created_at: datetime
     finished_at: datetime | None
@@ -31,6 +32,9 @@ class ExperimentBody(Body):
     fingerprint: str
     phase: Phase
     cancel_requested: bool
+    paused: bool
+    expires_at: datetime | None = Field(description="What has not ended then is cancelled")
+    estimated_remaining_seconds: float | None
     spec: dict[str, Any]
     jobs: list[JobBody] = Field(description="In an order in which each follows what it needs")
     created_at: datetime

@@ -7,13 +7,14 @@ from uuid import UUID
 from pydantic import Field, computed_field
 
 from api.bodies.base import Body
-from worker.ledger.states import TERMINAL, Phase
+from kdcore.spec import FailureKind
+from worker.ledger.states import AFTER_FAILURE, TERMINAL, Fault, Phase
 
 
 class Condition(Body):
     """A Kubernetes-style condition."""
 
-    type: Literal["InputsReady", "Running", "Succeeded", "CancelRequested"]
+    type: Literal["InputsReady", "Running", "Succeeded", "Paused", "CancelRequested"]
     status: Literal["True", "False", "Unknown"]
     reason: str
     message: str
@@ -25,6 +26,11 @@ class FailureBody(Body):
     message: str
     field: str | None = None
     remedy: str | None = None
+
+    @computed_field
+    def fault(self) -> Fault:
+        """Where to look for the cause."""
+        return AFTER_FAILURE[FailureKind(self.kind)].fault
 
 
 class JobBody(Body):
@@ -46,8 +52,15 @@ class JobBody(Body):
     estimated_remaining_seconds: float | None = Field(
         serialization_alias="estimatedRemainingSeconds"
     )
-    jobs_ahead: int | None
+    estimated_start_seconds: float | None = Field(description="Until a worker takes it")
+    jobs_ahead: int | None = Field(description="Jobs of its queue whose turn is before")
     cancel_requested: bool
+    paused: bool
+    retry_of: UUID | None = Field(description="The job from whose last checkpoint it goes on")
+    gpus: int
+    memory_bytes: int | None
+    labels: list[str]
+    run_seconds: int | None
     checkpoint_step: int | None
     result: dict[str, Any] | None
     mlflow_run_id: str | None
@@ -61,7 +74,13 @@ class JobBody(Body):
 
     @computed_field
     def conditions(self) -> list[Condition]:
-        return [self._inputs_ready(), self._running(), self._succeeded(), *self._cancelling()]
+        return [
+            self._inputs_ready(),
+            self._running(),
+            self._succeeded(),
+            *self._pausing(),
+            *self._cancelling(),
+        ]
 
     def _inputs_ready(self) -> Condition:
         ready = self.queued_at is not None
@@ -94,6 +113,20 @@ class JobBody(Body):
             message=self.message or "",
             last_transition_time=self.finished_at,
         )
+
+    def _pausing(self) -> list[Condition]:
+        if not self.paused or self.phase in TERMINAL:
+            return []
+        running = self.phase is Phase.RUNNING
+        return [
+            Condition(
+                type="Paused",
+                status="False" if running else "True",
+                reason="CheckpointPending" if running else "Asked",
+                message="The worker writes a checkpoint." if running else "Waits to be resumed.",
+                last_transition_time=None,
+            )
+        ]
 
     def _cancelling(self) -> list[Condition]:
         if not self.cancel_requested:

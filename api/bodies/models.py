@@ -31,6 +31,9 @@ class ModelSummaryBody(Body):
 
 
 class ModelBody(Body):
+    """`aliases` are names on version numbers: `candidate` is on the newest."""
+
     name: str
     created_at: datetime
     versions: list[ModelVersionBody]
+    aliases: dict[str, int]

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Body, Header, Query
 from starlette.responses import JSONResponse, Response
 
@@ -18,10 +19,13 @@ from api.document import StrictJsonRoute
 from api.problems import Slug, failures
 from kdcore.spec import Experiment, digest
 from worker.ledger import experiments
+from worker.ledger.origin import keep_trace
 from worker.ledger.pages import Page
 from worker.ledger.states import Phase
 from worker.ledger.views import ExperimentSummary, ExperimentView
+from worker.observing import tracing
 
+log = structlog.get_logger()
 router = APIRouter(prefix="/experiments", tags=["experiments"], route_class=StrictJsonRoute)
 
 IdempotencyKey = Annotated[
@@ -75,7 +79,13 @@ def submit_experiment(
             idempotency_key=idempotency_key,
             force=force,
         )
-        view = experiments.get_experiment(session, owner=owner, id=submission.experiment_id)
+        trace = tracing.traceparent()
+        if trace is not None and not submission.replayed:
+            keep_trace(session, experiment_id=submission.experiment_id, traceparent=trace)
+        view = experiments.get_experiment(
+            session, owner=owner, id=submission.experiment_id, estimated=False
+        )
+    log.info("experiment.submitted", experiment=str(view.id), replayed=submission.replayed)
     headers = {"Location": f"/v1/experiments/{view.id}"}
     if submission.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -123,6 +133,45 @@ def cancel_experiment(
     """Cancel its jobs, except those that another experiment needs too."""
     with ledger.unit_of_work() as session:
         return experiments.cancel_experiment(session, owner=owner, id=experiment_id)
+
+
+@router.post(
+    "/{experiment_id}/pause",
+    response_model=ExperimentBody,
+    responses=failures(Slug.NOT_FOUND, Slug.NOT_ALLOWED_NOW, Slug.INVALID_PARAMETER),
+)
+def pause_experiment(
+    experiment_id: ExperimentId, ledger: CurrentLedger, owner: CurrentOwner
+) -> ExperimentView:
+    """Pause its jobs, except those that another experiment needs too."""
+    with ledger.unit_of_work() as session:
+        return experiments.pause_experiment(session, owner=owner, id=experiment_id)
+
+
+@router.post(
+    "/{experiment_id}/resume",
+    response_model=ExperimentBody,
+    responses=failures(Slug.NOT_FOUND, Slug.NOT_ALLOWED_NOW, Slug.INVALID_PARAMETER),
+)
+def resume_experiment(
+    experiment_id: ExperimentId, ledger: CurrentLedger, owner: CurrentOwner
+) -> ExperimentView:
+    """Let all its paused jobs go on."""
+    with ledger.unit_of_work() as session:
+        return experiments.resume_experiment(session, owner=owner, id=experiment_id)
+
+
+@router.post(
+    "/{experiment_id}/retry",
+    response_model=ExperimentBody,
+    responses=failures(Slug.NOT_FOUND, Slug.NOT_ALLOWED_NOW, Slug.INVALID_PARAMETER),
+)
+def retry_experiment(
+    experiment_id: ExperimentId, ledger: CurrentLedger, owner: CurrentOwner
+) -> ExperimentView:
+    """Put new jobs in the place of all that failed or were cancelled."""
+    with ledger.unit_of_work() as session:
+        return experiments.retry_experiment(session, owner=owner, id=experiment_id)
 
 
 def _answer(

@@ -89,7 +89,8 @@ def list_metrics(
 def _read(ledger: Ledger, owner: str, job_id: UUID, limit: int, after: int) -> Batch:
     """The phase first: events that a terminal job has by then are all that it will ever have."""
     with ledger.unit_of_work() as session:
-        over = reading.get_job(session, owner=owner, id=job_id).phase in TERMINAL
+        job = reading.get_job(session, owner=owner, id=job_id, estimated=False)
+        over = job.phase in TERMINAL
         events = reading.events_after(session, owner=owner, job_id=job_id, after=after, limit=limit)
     return Batch(events, ended=over and len(events) < limit)
 

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from api.bodies.base import ListBody
 from api.bodies.jobs import ArtifactBody, CheckpointBody
 from api.dependencies import CurrentLedger, CurrentOwner, CurrentStore, JobId
-from api.downloads import FILE_SLUGS, file_responses, serve
+from api.downloads import FILE_SLUGS, Presigned, file_responses, serve
 from api.problems import Refusal, Slug, failures
 from api.tails import tail_of
 from kdcore.spec import rundir
@@ -38,7 +38,7 @@ def list_artifacts(
 @router.get(
     "/{job_id}/artifacts/{path:path}",
     response_class=Response,
-    responses=file_responses(),
+    responses=file_responses(presigned=True),
 )
 def download_artifact(
     job_id: JobId,
@@ -47,6 +47,7 @@ def download_artifact(
     ledger: CurrentLedger,
     store: CurrentStore,
     owner: CurrentOwner,
+    presigned: Presigned = False,
 ) -> Response:
     """The bytes of one file; `ETag` is its sha256, and one range may be asked for."""
     with ledger.unit_of_work() as session:
@@ -54,7 +55,8 @@ def download_artifact(
     found = next((item for item in artifacts if item.path == path), None)
     if found is None:
         raise Refusal(Slug.NOT_FOUND, f"The job has no artifact {path[:200]}.")
-    return serve(store, FileRef(sha256=found.sha256, size=found.size), path, request)
+    ref = FileRef(sha256=found.sha256, size=found.size)
+    return serve(store, ref, path, request, presigned=presigned)
 
 
 @router.get(

@@ -61,6 +61,43 @@ def cancel_job(job_id: JobId, ledger: CurrentLedger, owner: CurrentOwner) -> Job
         return jobs.cancel_job(session, owner=owner, id=job_id)
 
 
+@router.post(
+    "/{job_id}/pause",
+    response_model=JobDetailBody,
+    responses=failures(Slug.NOT_FOUND, Slug.NOT_ALLOWED_NOW, Slug.INVALID_PARAMETER),
+)
+def pause_job(job_id: JobId, ledger: CurrentLedger, owner: CurrentOwner) -> JobView:
+    """Keep it in its queue; one that runs writes a checkpoint and goes back there."""
+    with ledger.unit_of_work() as session:
+        return jobs.pause_job(session, owner=owner, id=job_id)
+
+
+@router.post(
+    "/{job_id}/resume",
+    response_model=JobDetailBody,
+    responses=failures(Slug.NOT_FOUND, Slug.NOT_ALLOWED_NOW, Slug.INVALID_PARAMETER),
+)
+def resume_job(job_id: JobId, ledger: CurrentLedger, owner: CurrentOwner) -> JobView:
+    """Let a paused job go on from its last checkpoint."""
+    with ledger.unit_of_work() as session:
+        return jobs.resume_job(session, owner=owner, id=job_id)
+
+
+@router.post(
+    "/{job_id}/retry",
+    response_model=JobDetailBody,
+    responses=failures(Slug.NOT_FOUND, Slug.NOT_ALLOWED_NOW, Slug.INVALID_PARAMETER),
+)
+def retry_job(job_id: JobId, ledger: CurrentLedger, owner: CurrentOwner) -> JobView:
+    """The new job that takes the place of one that failed or was cancelled.
+
+    It goes on from the last checkpoint. Jobs that were cancelled because this one failed come back
+    with it, and so does what it needs and failed too.
+    """
+    with ledger.unit_of_work() as session:
+        return jobs.retry_job(session, owner=owner, id=job_id)
+
+
 @router.get(
     "/{job_id}/attempts",
     response_model=ListBody[AttemptBody],

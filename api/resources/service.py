@@ -1,11 +1,12 @@
-"""What is not about anybody's things: health, the meaning of problems, the front door."""
+"""What is not about anybody's things: health, metrics, the meaning of problems, the front door."""
 
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
-from api.dependencies import CurrentLedger, CurrentSettings
+from api.dependencies import CurrentExposition, CurrentLedger, CurrentStore
 from api.problems import PROBLEMS, Slug, failures, problem_response
 from api.readiness import check
 
@@ -24,16 +25,25 @@ def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", responses=failures(Slug.UNAVAILABLE))
-def readyz(ledger: CurrentLedger, settings: CurrentSettings) -> Response:
-    """The database answers, its schema is current, and the artefact folder takes files."""
-    checks = check(ledger, settings.artifacts_dir)
+def readyz(ledger: CurrentLedger, store: CurrentStore) -> Response:
+    """The database answers, its schema is current, and the artefact store takes files.
+
+    A storage service that is away is shown, and takes nothing out of service.
+    """
+    checks = check(ledger, store)
     shown: dict[str, Any] = {name: result.to_json() for name, result in checks.items()}
-    if all(result.ok for result in checks.values()):
+    failed = ", ".join(name for name, each in checks.items() if each.needed and not each.ok)
+    if not failed:
         return JSONResponse({"status": "ready", "checks": shown})
-    failed = ", ".join(name for name, result in checks.items() if not result.ok)
     return problem_response(
         Slug.UNAVAILABLE, f"Not ready: {failed}.", instance="/readyz", extra={"checks": shown}
     )
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(exposition: CurrentExposition) -> Response:
+    """For Prometheus: requests of this process, and the queues; also while the database is away."""
+    return Response(exposition.page(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/problems/{slug}", responses=failures(Slug.INVALID_PARAMETER))

@@ -19,6 +19,8 @@ DatasetRef = Annotated[
 ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 """``models:/name/3``, ``models:/name@alias``, or for `kd run` a model folder."""
 
+Seconds = Annotated[int, Field(ge=1, le=10 * 365 * 86_400)]
+
 Seeds = Annotated[
     tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...], Field(min_length=1, max_length=32)
 ]
@@ -111,12 +113,44 @@ class LatencySpec(Spec):
     runs: Annotated[int, Field(ge=1, le=100_000)] = 30
 
 
+class Resources(Spec):
+    """What each job of an experiment asks of the worker that runs it; no part of a job's identity."""
+
+    device: Literal["cpu", "gpu"] = Field(
+        default="cpu",
+        description="gpu: a training has `train.gpus` GPUs for itself, a comparison has one",
+    )
+    queue: Name | None = Field(
+        default=None, description="Only workers of this queue; default: the device's name"
+    )
+    labels: tuple[Name, ...] = Field(
+        default=(), max_length=16, description="Only workers that have all of these labels"
+    )
+    memory_gib: Annotated[float, Field(gt=0, le=65_536)] | None = Field(
+        default=None,
+        description="Main memory that a job takes at most; only workers that have it free",
+    )
+    run_seconds: Seconds | None = Field(
+        default=None, description="A job that runs longer, all attempts together, has failed"
+    )
+
+    @property
+    def queue_name(self) -> str:
+        return self.queue or self.device
+
+
 class _Experiment(Spec):
     name: Name
     dataset: DatasetRef
     seeds: Seeds = (0,)
     latency: LatencySpec = LatencySpec()
-    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    priority: Annotated[int, Field(ge=-100, le=100)] = Field(
+        default=0, description="Higher goes first; a point is worth ten minutes of waiting"
+    )
+    resources: Resources = Resources()
+    deadline_seconds: Seconds | None = Field(
+        default=None, description="What has not ended so long after the submission is cancelled"
+    )
 
     @model_validator(mode="after")
     def _seeds_unique(self) -> Self:

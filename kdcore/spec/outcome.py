@@ -30,6 +30,8 @@ class FailureKind(StrEnum):
     TRAINER_HUNG = "trainer_hung"
     TRAINER_GARBLED = "trainer_garbled"
     WORKER_LOST = "worker_lost"
+    RUN_TIME_EXCEEDED = "run_time_exceeded"
+    """`resources.run_seconds` were not enough."""
     INPUT_MISSING = "input_missing"
     STORAGE_ERROR = "storage_error"
 

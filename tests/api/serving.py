@@ -2,22 +2,26 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.settings import Settings
 
 
 @contextmanager
-def serve(settings: Settings) -> Iterator[httpx.Client]:
-    """A client of a server that stands until the block ends."""
+def serve(
+    settings: Settings, *, change: Callable[[FastAPI], None] = lambda _: None
+) -> Iterator[httpx.Client]:
+    """A client of a server that stands until the block ends; ``change`` gets the app before that."""
     # Listening before the server starts: connections wait in the backlog rather than fail.
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     app = create_app(settings)
+    change(app)
     config = uvicorn.Config(
         app,
         log_config=None,

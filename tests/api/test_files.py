@@ -190,3 +190,9 @@ def test_a_large_file_is_streamed(
     assert client.get(url).text == content
     part = client.get(url, headers={"Range": "bytes=1000000-2000009"})
     assert part.text == content[1_000_000:2_000_010]
+
+
+def test_a_folder_sends_files_itself_whatever_is_asked_for(
+    client: httpx.Client, weights: str
+) -> None:
+    assert client.get(weights, params={"presigned": True}).content == WEIGHTS

@@ -54,6 +54,7 @@ def test_a_failure_says_what_to_mend(
         "message": "it broke",
         "field": "train.size",
         "remedy": "halve it",
+        "fault": "code",
     }
     assert condition(failed, "Succeeded") == {
         "type": "Succeeded",

@@ -124,7 +124,7 @@ def test_every_reference_leads_somewhere(description: Json) -> None:
 def test_what_is_open_is_meant_to_be(standing: httpx.Client, description: Json) -> None:
     """Everything outside of /v1 is about nobody's things."""
     outside = {path for path in description["paths"] if not path.startswith("/v1/")}
-    assert outside == {"/healthz", "/readyz", "/problems/{slug}"}
+    assert outside == {"/healthz", "/readyz", "/metrics", "/problems/{slug}"}
 
 
 def _set_version(session: Session, version: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from api.settings import Settings
 from kdcore.spec import Failure, FailureKind, Outcome
 from kdcore.spec.events import Metric, Progress
-from worker.artifacts import FolderStore
 from worker.ledger import Ledger, jobs
 from worker.ledger.files import FileRef
 from worker.ledger.jobs import Claim
@@ -29,7 +28,7 @@ REPORT_FILES = {
 class Worker:
     def __init__(self, ledger: Ledger, settings: Settings, folder: Path) -> None:
         self.ledger = ledger
-        self.store = FolderStore(settings.artifacts_dir)
+        self.store = settings.open_store()
         self.folder = folder
 
     def claim(self) -> Claim:
@@ -75,6 +74,9 @@ class Worker:
             kind=FailureKind.CODE_ERROR, message="it broke", field="train.size", remedy="halve it"
         )
         self._finish(claim, Outcome(status="failed", failure=failure), {"log.txt": "broken\n"})
+
+    def interrupt(self, claim: Claim) -> None:
+        self._finish(claim, Outcome(status="interrupted"), {})
 
     def run_all(self) -> None:
         """Everything that can be claimed, to its end."""

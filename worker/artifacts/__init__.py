@@ -8,14 +8,18 @@ from worker.artifacts.errors import (
     StorageUnavailable,
 )
 from worker.artifacts.folder import FolderStore
-from worker.artifacts.store import ArtifactStore
+from worker.artifacts.opening import StorageSettings, open_store
+from worker.artifacts.store import ArtifactStore, Content
 
 __all__ = [
     "ArtifactCorrupt",
     "ArtifactError",
     "ArtifactMissing",
     "ArtifactStore",
+    "Content",
     "FolderStore",
     "StorageFull",
+    "StorageSettings",
     "StorageUnavailable",
+    "open_store",
 ]

@@ -11,11 +11,12 @@
 
 
 class ArtifactError(Exception):
-    """``message`` says it in words; nothing in it is secret."""
+    """``message`` says it in words, ``remedy`` what to do about it; nothing in them is secret."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.remedy = remedy
 
 
 class ArtifactMissing(ArtifactError):

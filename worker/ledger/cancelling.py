@@ -1,8 +1,8 @@
 """Cancelling is a flag on a running job, which its worker obeys, and immediate on any other."""
 
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from worker.ledger.errors import NotAllowedNow, NotFound
@@ -11,10 +11,10 @@ from worker.ledger.propagation import cancel_dependents
 from worker.ledger.reading import get_job
 from worker.ledger.states import TERMINAL, Action, Phase
 from worker.ledger.tables import JobRow
-from worker.ledger.transitions import transition, write_event
+from worker.ledger.transitions import note, transition
 from worker.ledger.views import JobView
 
-CANCELLED = "cancelled"
+CANCELLED: Final = "cancelled"
 
 
 def cancel_job(session: Session, *, owner: str, id: UUID) -> JobView:
@@ -32,38 +32,26 @@ def cancel_job(session: Session, *, owner: str, id: UUID) -> JobView:
     return get_job(session, owner=owner, id=id)
 
 
-def request_cancel(session: Session, job: JobRow) -> None:
+def request_cancel(session: Session, job: JobRow, *, reason: str = CANCELLED) -> None:
     """``job`` is locked and has not ended."""
-    if job.phase == Phase.RUNNING:
-        _flag(session, job)
-    else:
+    if job.phase != Phase.RUNNING:
         transition(
             session,
             Action.CANCEL,
             job_id=job.id,
             phase=Phase(job.phase),
-            values={"reason": CANCELLED},
-            data={"reason": CANCELLED},
+            values={"reason": reason},
+            data={"reason": reason},
         )
-
-
-def _flag(session: Session, job: JobRow) -> None:
-    if job.cancel_requested:
-        return
-    session.execute(
-        update(JobRow)
-        .where(JobRow.id == job.id)
-        .values(cancel_requested=True, event_number=JobRow.event_number + 1)
-        .execution_options(synchronize_session=False)
-    )
-    write_event(
-        session,
-        job_id=job.id,
-        number=job.event_number + 1,
-        attempt=job.attempt,
-        type="job.cancel_requested",
-        data={},
-    )
+    elif not job.cancel_requested:
+        # A running job has no reason yet; it keeps this one when its worker has let go of it.
+        note(
+            session,
+            job,
+            "job.cancel_requested",
+            values={"cancel_requested": True, "reason": reason},
+            data={"reason": reason},
+        )
 
 
 def _ended(phase: str) -> str:

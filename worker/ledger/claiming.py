@@ -10,7 +10,9 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from kdcore.spec import DatasetManifest, rundir
+from worker.ledger.checkpoints import Checkpoint, newest_checkpoints
 from worker.ledger.files import FileRef, below
+from worker.ledger.resources import Offer
 from worker.ledger.states import Action, Phase
 from worker.ledger.tables import (
     ArtifactRow,
@@ -21,14 +23,9 @@ from worker.ledger.tables import (
     RevisionRow,
 )
 from worker.ledger.transitions import transition
+from worker.ledger.turns import is_in, next_job
 
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A published checkpoint; ``files`` are at their paths below the run directory."""
-
-    step: int
-    files: dict[str, FileRef]
+ONE_SLOT = Offer()
 
 
 @dataclass(frozen=True)
@@ -48,17 +45,26 @@ class Claim:
     checkpoint: Checkpoint | None
     older_checkpoint: Checkpoint | None = None
     """What to go on from when a file of ``checkpoint`` is missing or rotten."""
+    gpus: int = 0
+    memory_bytes: int | None = None
+    seconds_left: float | None = None
+    """How long the attempt may run before the job has run for too long; None: as long as it likes."""
 
 
 def claim(
-    session: Session, *, worker: str, queues: Sequence[str], lease_seconds: float
+    session: Session,
+    *,
+    worker: str,
+    queues: Sequence[str],
+    lease_seconds: float,
+    offer: Offer = ONE_SLOT,
 ) -> Claim | None:
-    """Takes the next job of ``queues`` for ``worker``, or None when there is none that may start.
+    """Takes for ``worker`` the job of ``queues`` whose turn it is (see `turns`) and that fits.
 
-    The order is priority, then the time of queueing. Rows that other claims hold are skipped, so
-    two workers never wait for each other and never get the same attempt.
+    None when there is none that may start, also while the worker is drained. Two workers never wait
+    for each other and never get the same attempt.
     """
-    job = session.scalar(_next_job(queues))
+    job = next_job(session, worker=worker, queues=queues, offer=offer)
     if job is None:
         return None
     moved = transition(
@@ -77,7 +83,7 @@ def claim(
         data={"worker": worker},
     )
     session.execute(insert(AttemptRow).values(job_id=job.id, number=moved.attempt, worker=worker))
-    newest, older = _checkpoints(session, job)
+    newest, older = newest_checkpoints(session, job)
     manifest = session.scalar(select(RevisionRow.manifest).where(RevisionRow.id == job.revision_id))
     return Claim(
         job_id=job.id,
@@ -89,14 +95,17 @@ def claim(
         inputs=_inputs(session, job.id),
         checkpoint=newest,
         older_checkpoint=older,
+        gpus=job.gpus,
+        memory_bytes=job.memory_bytes,
+        seconds_left=_seconds_left(session, job),
     )
 
 
 def queue_depth(session: Session) -> dict[str, int]:
-    """Queued jobs of each queue that has any."""
+    """Queued jobs of each queue that has any, without the paused ones."""
     rows = session.execute(
         select(JobRow.queue, func.count().label("depth"))
-        .where(JobRow.phase == Phase.QUEUED)
+        .where(is_in(Phase.QUEUED), ~JobRow.paused)
         .group_by(JobRow.queue)
     )
     return {row.queue: row.depth for row in rows}
@@ -117,21 +126,6 @@ def model_files(session: Session, job_id: UUID) -> dict[str, FileRef]:
     return below(rundir.MODEL, {path: FileRef(sha256, size) for path, sha256, size in rows})
 
 
-def _next_job(queues: Sequence[str]) -> Any:
-    return (
-        select(JobRow)
-        .where(
-            JobRow.phase == Phase.QUEUED,
-            JobRow.queue.in_(queues),
-            JobRow.not_before <= func.now(),
-        )
-        .order_by(JobRow.priority.desc(), JobRow.queued_at, JobRow.id)
-        .limit(1)
-        .with_for_update(key_share=True, skip_locked=True, of=JobRow)
-        .execution_options(populate_existing=True)
-    )
-
-
 def _inputs(session: Session, job_id: UUID) -> dict[str, dict[str, FileRef]]:
     rows = session.execute(
         select(JobInputRow.path, JobInputRow.source_job_id, ModelVersionRow.files)
@@ -147,33 +141,9 @@ def _inputs(session: Session, job_id: UUID) -> dict[str, dict[str, FileRef]]:
     return inputs
 
 
-def _checkpoints(session: Session, job: JobRow) -> tuple[Checkpoint | None, Checkpoint | None]:
-    """The two newest. A step that two attempts published is taken from the later one."""
-    if job.checkpoint_step is None:
-        return None, None
-    published = (
-        select(ArtifactRow.step, func.max(ArtifactRow.attempt))
-        .where(ArtifactRow.job_id == job.id, ArtifactRow.step <= job.checkpoint_step)
-        .group_by(ArtifactRow.step)
-        .order_by(ArtifactRow.step.desc())
-        .limit(2)
-    )
-    found = [
-        Checkpoint(step, _checkpoint_files(session, job.id, attempt, step))
-        for step, attempt in session.execute(published).all()
-        if step is not None
-    ]
-    return found[0], found[1] if len(found) > 1 else None
-
-
-def _checkpoint_files(
-    session: Session, job_id: UUID, attempt: int, step: int
-) -> dict[str, FileRef]:
-    rows = session.execute(
-        select(ArtifactRow.path, ArtifactRow.sha256, ArtifactRow.size).where(
-            ArtifactRow.job_id == job_id,
-            ArtifactRow.attempt == attempt,
-            ArtifactRow.step == step,
-        )
-    )
-    return {path: FileRef(sha256, size) for path, sha256, size in rows}
+def _seconds_left(session: Session, job: JobRow) -> float | None:
+    if job.run_seconds is None:
+        return None
+    ran = func.sum(func.extract("epoch", AttemptRow.ended_at - AttemptRow.started_at))
+    spent = session.scalar(select(ran).where(AttemptRow.job_id == job.id))
+    return job.run_seconds - float(spent or 0)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from worker.ledger.states import (
     AFTER_FAILURE,
+    FLAGS,
     FRUITLESS_LIMIT,
     TERMINAL,
     TRANSITIONS,
@@ -34,10 +35,22 @@ def _diagram() -> Iterator[str]:
             yield f"    {phase} --> [*]"
     yield "```"
     yield ""
+    yield "A failed or cancelled job stays what it is. `retry` submits another in its place, which goes"
+    yield "on from its last checkpoint."
+    yield ""
     yield "| from | action | to | event |"
     yield "|---|---|---|---|"
     for (phase, action), target in TRANSITIONS.items():
         yield f"| {phase} | {action} | {target} | `{EVENT_TYPES[action]}` |"
+    yield ""
+    yield "## Flags"
+    yield ""
+    yield "They stand beside the phase, and the phase follows when the worker has obeyed."
+    yield ""
+    yield "| flag | waiting | queued | running | event |"
+    yield "|---|---|---|---|---|"
+    for name, flag in FLAGS.items():
+        yield f"| `{name}` | {flag.waiting} | {flag.queued} | {flag.running} | {flag.events} |"
 
 
 def _failures() -> Iterator[str]:
@@ -48,10 +61,10 @@ def _failures() -> Iterator[str]:
         f"{FRUITLESS_LIMIT} of any kinds together are the end."
     )
     yield ""
-    yield "| failure | the job fails | delay before the next attempt |"
-    yield "|---|---|---|"
+    yield "| failure | fault of | the job fails | delay before the next attempt |"
+    yield "|---|---|---|---|"
     for kind, rule in AFTER_FAILURE.items():
-        yield f"| `{kind}` | {_limit(rule)} | {_delay(rule)} |"
+        yield f"| `{kind}` | {rule.fault} | {_limit(rule)} | {_delay(rule)} |"
 
 
 def _limit(rule: AfterFailure) -> str:

@@ -1,20 +1,9 @@
-"""Experiments: submitting them (see `submission`), looking at them, cancelling them."""
+"""Experiments: submitting them, looking at them, cancelling, pausing and trying them again."""
 
-from typing import Any
-from uuid import UUID
-
-from sqlalchemy import ColumnElement, Row, Select, case, func, select, true, update
-from sqlalchemy.orm import Session
-
-from worker.ledger.cancelling import request_cancel
-from worker.ledger.errors import NotAllowedNow, NotFound
-from worker.ledger.locking import dependents, lock_all
-from worker.ledger.pages import Page, cut, newest_first
-from worker.ledger.propagation import cancel_dependents
-from worker.ledger.reading import experiment_jobs
-from worker.ledger.states import TERMINAL, Phase
+from worker.ledger.overview import get_experiment, list_experiments
+from worker.ledger.retrying import retry_experiment
+from worker.ledger.steering import cancel_experiment, pause_experiment, resume_experiment
 from worker.ledger.submission import Submission, preview, submit
-from worker.ledger.tables import DatasetRow, ExperimentJobRow, ExperimentRow, JobRow, RevisionRow
 from worker.ledger.views import ExperimentSummary, ExperimentView, PlannedView
 
 __all__ = [
@@ -25,160 +14,9 @@ __all__ = [
     "cancel_experiment",
     "get_experiment",
     "list_experiments",
+    "pause_experiment",
     "preview",
+    "resume_experiment",
+    "retry_experiment",
     "submit",
 ]
-
-
-def get_experiment(session: Session, *, owner: str, id: UUID) -> ExperimentView:
-    """Raises NotFound."""
-    query, _ = _summaries(owner)
-    row = session.execute(query.where(ExperimentRow.id == id)).one_or_none()
-    if row is None:
-        raise NotFound(f"no experiment {id}")
-    summary = _summary(row)
-    experiment: ExperimentRow = row.ExperimentRow
-    dataset, revision, fingerprint = session.execute(
-        select(DatasetRow.name, RevisionRow.number, RevisionRow.fingerprint)
-        .join(RevisionRow, RevisionRow.dataset_id == DatasetRow.id)
-        .where(RevisionRow.id == experiment.revision_id)
-    ).one()
-    return ExperimentView(
-        id=experiment.id,
-        name=experiment.name,
-        kind=experiment.kind,
-        spec=experiment.spec,
-        dataset=dataset,
-        revision=revision,
-        fingerprint=fingerprint,
-        phase=summary.phase,
-        cancel_requested=experiment.cancel_requested,
-        created_at=experiment.created_at,
-        finished_at=summary.finished_at,
-        jobs=experiment_jobs(session, experiment_id=id),
-    )
-
-
-def list_experiments(
-    session: Session,
-    *,
-    owner: str,
-    phase: Phase | None = None,
-    cursor: str | None = None,
-    limit: int = 50,
-) -> Page[ExperimentSummary]:
-    """Newest first. Raises InvalidReference for a malformed cursor."""
-    query, derived = _summaries(owner)
-    if phase is not None:
-        query = query.where(derived == phase)
-    query = newest_first(
-        query, created_at=ExperimentRow.created_at, id=ExperimentRow.id, cursor=cursor, limit=limit
-    )
-    rows, following = cut(
-        [_summary(row) for row in session.execute(query)],
-        limit,
-        lambda summary: (summary.created_at, summary.id),
-    )
-    return Page(rows, following)
-
-
-def cancel_experiment(session: Session, *, owner: str, id: UUID) -> ExperimentView:
-    """Cancels those of its jobs that no other experiment still wants; asking twice is the same.
-
-    Raises NotFound, and NotAllowedNow when the experiment has ended.
-    """
-    before = get_experiment(session, owner=owner, id=id)
-    if before.phase in TERMINAL:
-        raise NotAllowedNow(f"the experiment is already {before.phase}")
-    session.execute(
-        update(ExperimentRow)
-        .where(ExperimentRow.id == id)
-        .values(cancel_requested=True)
-        .execution_options(synchronize_session=False)
-    )
-    ids = {job.id for job in before.jobs}
-    lock_all(session, ids | dependents(session, ids))
-    # Under the locks: an experiment that was cancelled or submitted at the same time is seen now.
-    unwanted = session.scalars(
-        select(JobRow)
-        .where(JobRow.id.in_(ids), JobRow.phase.not_in(TERMINAL), ~_wanted_elsewhere(id))
-        .order_by(JobRow.depth, JobRow.digest, JobRow.id)
-        .execution_options(populate_existing=True)
-    ).all()
-    for job in unwanted:
-        request_cancel(session, job)
-    for job in unwanted:
-        cancel_dependents(session, job.id)
-    return get_experiment(session, owner=owner, id=id)
-
-
-def _wanted_elsewhere(id: UUID) -> ColumnElement[bool]:
-    return (
-        select(ExperimentJobRow.job_id)
-        .join(ExperimentRow, ExperimentRow.id == ExperimentJobRow.experiment_id)
-        .where(
-            ExperimentJobRow.job_id == JobRow.id,
-            ExperimentRow.id != id,
-            ~ExperimentRow.cancel_requested,
-        )
-        .exists()
-    )
-
-
-def _summaries(owner: str) -> tuple[Select[Any], ColumnElement[str]]:
-    """Experiments with the counts of their jobs, and the phase that follows from them.
-
-    A shared job that goes on for somebody else does not keep a cancelled experiment alive.
-    """
-    counts_for_it = ~ExperimentRow.cancel_requested | JobRow.cancel_requested
-    jobs = (
-        select(
-            *(func.count().filter(JobRow.phase == phase).label(phase) for phase in Phase),
-            func.count().filter(JobRow.phase.not_in(TERMINAL), counts_for_it).label("live"),
-            func.max(JobRow.finished_at).label("finished_at"),
-        )
-        .join(ExperimentJobRow, ExperimentJobRow.job_id == JobRow.id)
-        .where(ExperimentJobRow.experiment_id == ExperimentRow.id)
-        .correlate(ExperimentRow)
-        .lateral("jobs")
-    )
-    phase: ColumnElement[str] = case(
-        ((jobs.c.live > 0) & (jobs.c.running > 0), Phase.RUNNING),
-        ((jobs.c.live > 0) & (jobs.c.queued > 0), Phase.QUEUED),
-        (jobs.c.live > 0, Phase.WAITING),
-        (ExperimentRow.cancel_requested, Phase.CANCELLED),
-        (jobs.c.failed > 0, Phase.FAILED),
-        (jobs.c.cancelled > 0, Phase.CANCELLED),
-        else_=Phase.SUCCEEDED,
-    )
-    # Work that was done before the experiment came ends with its coming.
-    finished_at = case(
-        (jobs.c.live == 0, func.greatest(jobs.c.finished_at, ExperimentRow.created_at))
-    )
-    query = (
-        select(
-            ExperimentRow,
-            phase.label("derived_phase"),
-            finished_at.label("ended_at"),
-            *(jobs.c[phase].label(f"in_{phase}") for phase in Phase),
-        )
-        .join(jobs, true())
-        .where(ExperimentRow.owner == owner)
-        .execution_options(populate_existing=True)
-    )
-    return query, phase
-
-
-def _summary(row: Row[Any]) -> ExperimentSummary:
-    experiment: ExperimentRow = row.ExperimentRow
-    counts = {phase: getattr(row, f"in_{phase}") for phase in Phase}
-    return ExperimentSummary(
-        id=experiment.id,
-        name=experiment.name,
-        kind=experiment.kind,
-        phase=Phase(row.derived_phase),
-        cancel_requested=experiment.cancel_requested,
-        created_at=experiment.created_at,
-        finished_at=row.ended_at,
-        jobs={phase: count for phase, count in counts.items() if count},
-    )

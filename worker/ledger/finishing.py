@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from kdcore.spec import Failure, FailureKind, Outcome, rundir
+from worker.ledger.cancelling import CANCELLED
 from worker.ledger.files import FileRef, below
 from worker.ledger.locking import dependents, hold, lock_all
 from worker.ledger.models import register_versions
@@ -17,6 +18,7 @@ from worker.ledger.running import record_files, storable
 from worker.ledger.states import AFTER_FAILURE, FRUITLESS_LIMIT, Action, AfterFailure, Phase
 from worker.ledger.tables import AttemptRow, JobRow
 from worker.ledger.transitions import transition
+from worker.ledger.turns import is_in
 
 MODEL_FILES = frozenset(
     path.removeprefix(f"{rundir.MODEL}/") for path in (rundir.MODEL_WEIGHTS, rundir.MODEL_CARD)
@@ -54,7 +56,7 @@ def rescue(session: Session, *, limit: int = 100) -> list[UUID]:
     A heartbeat that comes first renews the lease, and its job is left alone: whether the lease has
     run out is looked at again under the row's lock.
     """
-    expired = (JobRow.phase == Phase.RUNNING) & (JobRow.lease_until < func.now())
+    expired = is_in(Phase.RUNNING) & (JobRow.lease_until < func.now())
     found = set(
         session.scalars(select(JobRow.id).where(expired).order_by(JobRow.lease_until).limit(limit))
     )
@@ -162,7 +164,8 @@ def _cancel(session: Session, job: JobRow, exit_status: int | None) -> Phase:
         job_id=job.id,
         phase=Phase.RUNNING,
         attempt=job.attempt,
-        values={"reason": "cancelled", "message": None},
+        values={"reason": func.coalesce(JobRow.reason, CANCELLED), "message": None},
+        data={"reason": job.reason or CANCELLED},
     )
     _close_attempt(session, job, "cancelled", exit_status, None)
     cancel_dependents(session, job.id)

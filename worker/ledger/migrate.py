@@ -1,10 +1,14 @@
 """Brings a database to the schema that this code expects: `python -m worker.ledger.migrate`."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.orm import Session
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -16,6 +20,17 @@ def upgrade(url: str, *, revision: str = "head") -> None:
 
 def downgrade(url: str, *, revision: str) -> None:
     command.downgrade(configuration(url), revision)
+
+
+def found_heads(session: Session) -> set[str]:
+    """Where the schema of the database stands; empty before the first migration."""
+    return set(MigrationContext.configure(session.connection()).get_current_heads())
+
+
+@cache
+def expected_heads() -> frozenset[str]:
+    """Where this code needs the schema to stand."""
+    return frozenset(ScriptDirectory(str(MIGRATIONS)).get_heads())
 
 
 def configuration(url: str) -> Config:

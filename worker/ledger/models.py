@@ -1,6 +1,7 @@
 """Models: what succeeded fits left behind, by name and version number."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,20 +12,24 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from kdcore.spec import digest
+from worker.ledger.aliases import CANDIDATE, LATEST, aliases_of, point_alias
 from worker.ledger.claiming import model_files
 from worker.ledger.errors import InvalidReference, NotFound
+from worker.ledger.files import FileRef
 from worker.ledger.pages import Page, cut, newest_first
 from worker.ledger.states import Phase
 from worker.ledger.tables import (
     ExperimentJobRow,
     ExperimentRow,
     JobRow,
+    ModelAliasRow,
     ModelRow,
     ModelVersionRow,
 )
 
 _REFERENCE = re.compile(
-    r"models:/(?P<name>[a-z0-9][a-z0-9._-]{0,254})(/(?P<number>[1-9][0-9]{0,8})|@latest)"
+    r"models:/(?P<name>[a-z0-9][a-z0-9._-]{0,254})"
+    r"(/(?P<number>[1-9][0-9]{0,8})|@(?P<alias>[a-z][a-z0-9_-]{0,62}))"
 )
 _SEED = re.compile(r"-[0-9]+$")
 
@@ -54,23 +59,33 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class ModelDetail:
-    """``versions`` are newest first."""
+    """``versions`` are newest first; ``aliases`` are on version numbers."""
 
     id: UUID
     name: str
     created_at: datetime
     versions: list[ModelVersion]
+    aliases: dict[str, int]
 
 
 def resolve(session: Session, *, owner: str, ref: str, field: str | None = None) -> ModelVersion:
-    """What ``models:/name/3`` or ``models:/name@latest`` names; raises InvalidReference."""
+    """What ``models:/name/3``, ``models:/name@latest`` or ``models:/name@champion`` names.
+
+    Raises InvalidReference.
+    """
     match = _REFERENCE.fullmatch(ref)
     if match is None:
-        expected = "write `models:/name/3` or `models:/name@latest`"
+        expected = "write `models:/name/3`, `models:/name@latest` or `models:/name@champion`"
         raise InvalidReference(f"{ref!r} is not a model reference: {expected}", field=field)
     query = _versions().where(ModelRow.owner == owner, ModelRow.name == match["name"])
     if match["number"] is not None:
         query = query.where(ModelVersionRow.number == int(match["number"]))
+    elif match["alias"] != LATEST:
+        query = query.join(
+            ModelAliasRow,
+            (ModelAliasRow.model_id == ModelRow.id)
+            & (ModelAliasRow.number == ModelVersionRow.number),
+        ).where(ModelAliasRow.alias == match["alias"])
     row = session.execute(query.limit(1)).one_or_none()
     if row is None:
         raise InvalidReference(f"no model {ref!r}", field=field)
@@ -107,7 +122,13 @@ def get_model(session: Session, *, owner: str, name: str) -> ModelDetail:
     if model is None:
         raise NotFound(f"no model {name!r}")
     rows = session.execute(_versions().where(ModelRow.id == model.id)).all()
-    return ModelDetail(model.id, model.name, model.created_at, [_version(row) for row in rows])
+    return ModelDetail(
+        id=model.id,
+        name=model.name,
+        created_at=model.created_at,
+        versions=[_version(row) for row in rows],
+        aliases=aliases_of(session, [model.id]).get(model.id, {}),
+    )
 
 
 def register_versions(session: Session, *, job_id: UUID, experiment_id: UUID | None = None) -> None:
@@ -121,15 +142,20 @@ def register_versions(session: Session, *, job_id: UUID, experiment_id: UUID | N
     owner = links[0].owner
     # In the order of the names, so that two jobs that end at once do not wait for each other.
     names = sorted({model_name(link.name, link.key, link.role) for link in links})
-    files = {name: file.to_json() for name, file in model_files(session, job_id).items()}
+    files = model_files(session, job_id)
     content = {
         "job_id": job_id,
-        "digest": digest({name: file["sha256"] for name, file in files.items()}),
-        "files": files,
+        "digest": content_digest(files),
+        "files": {name: file.to_json() for name, file in files.items()},
         "metrics": (links[0].result or {}).get("metrics", {}),
     }
     for name in names:
         _add_version(session, owner, name, content)
+
+
+def content_digest(files: Mapping[str, FileRef]) -> str:
+    """What a model folder is known by: the digest of its files' names and contents."""
+    return digest({name: file.sha256 for name, file in files.items()})
 
 
 def model_name(experiment: str, key: str, role: str | None) -> str:
@@ -153,9 +179,9 @@ def _add_version(session: Session, owner: str, name: str, content: dict[str, Any
     newest = session.scalar(
         select(func.max(ModelVersionRow.number)).where(ModelVersionRow.model_id == model_id)
     )
-    session.execute(
-        insert(ModelVersionRow).values(model_id=model_id, number=(newest or 0) + 1, **content)
-    )
+    number = (newest or 0) + 1
+    session.execute(insert(ModelVersionRow).values(model_id=model_id, number=number, **content))
+    point_alias(session, model_id=model_id, alias=CANDIDATE, number=number)
 
 
 def _links(job_id: UUID, experiment_id: UUID | None) -> Select[Any]:

@@ -8,18 +8,21 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.ledger.errors import NotFound
+from worker.ledger.estimating import Estimate, estimates
 from worker.ledger.pages import Page, cut, newest_first
-from worker.ledger.states import TERMINAL, Phase
+from worker.ledger.states import Phase
 from worker.ledger.tables import (
     ArtifactRow,
     AttemptRow,
     EventRow,
     ExperimentJobRow,
     ExperimentRow,
+    FormerJobRow,
     JobInputRow,
     JobRow,
     MetricRow,
 )
+from worker.ledger.turns import jobs_ahead
 from worker.ledger.views import (
     ArtifactView,
     AttemptView,
@@ -49,11 +52,12 @@ __all__ = [
 ]
 
 VERDICT_KEY = "verdict"
+_UNKNOWN = Estimate(start=None, left=None)
 
 
-def get_job(session: Session, *, owner: str, id: UUID) -> JobView:
-    """Raises NotFound."""
-    return job_views(session, [_owned(session, owner, id)])[0]
+def get_job(session: Session, *, owner: str, id: UUID, estimated: bool = True) -> JobView:
+    """Raises NotFound. ``estimated`` as in `experiment_jobs`."""
+    return job_views(session, [_owned(session, owner, id)], estimated=estimated)[0]
 
 
 def list_jobs(
@@ -83,8 +87,13 @@ def list_jobs(
     return Page(job_views(session, rows), following)
 
 
-def experiment_jobs(session: Session, *, experiment_id: UUID) -> list[JobView]:
-    """The jobs of an experiment, whose owner the caller has checked, in the order of its plan."""
+def experiment_jobs(
+    session: Session, *, experiment_id: UUID, estimated: bool = True
+) -> list[JobView]:
+    """The jobs of an experiment, whose owner the caller has checked, in the order of its plan.
+
+    Without ``estimated`` nothing is said of when a job starts and ends, and no other job looked at.
+    """
     links = session.scalars(
         select(ExperimentJobRow)
         .where(ExperimentJobRow.experiment_id == experiment_id)
@@ -95,7 +104,7 @@ def experiment_jobs(session: Session, *, experiment_id: UUID) -> list[JobView]:
         .where(JobRow.id.in_({link.job_id for link in links}))
         .execution_options(populate_existing=True)
     ).all()
-    shown = _Shown(session, rows)
+    shown = _Shown(session, rows, estimated=estimated)
     jobs = {row.id: row for row in rows}
     return [shown.view(jobs[link.job_id], link) for link in links]
 
@@ -196,24 +205,31 @@ def comparison(session: Session, *, owner: str, experiment_id: UUID) -> Comparis
     )
 
 
-def job_views(session: Session, rows: Sequence[JobRow]) -> list[JobView]:
+def job_views(session: Session, rows: Sequence[JobRow], *, estimated: bool = True) -> list[JobView]:
     """Views of ``rows``, whose owner the caller has checked, in their order."""
-    shown = _Shown(session, rows)
+    shown = _Shown(session, rows, estimated=estimated)
     return [shown.view(row, None) for row in rows]
 
 
 class _Shown:
     """What stands around some jobs, read once for all of them."""
 
-    def __init__(self, session: Session, rows: Sequence[JobRow]) -> None:
+    def __init__(self, session: Session, rows: Sequence[JobRow], *, estimated: bool) -> None:
         ids = [row.id for row in rows]
         self.needs = _grouped(session, JobInputRow.job_id, JobInputRow.source_job_id, ids)
         self.experiments = _grouped(
             session, ExperimentJobRow.job_id, ExperimentJobRow.experiment_id, ids
         )
-        self.ahead = _jobs_ahead(session, [row for row in rows if row.phase == Phase.QUEUED])
+        self.former = _grouped(session, FormerJobRow.job_id, FormerJobRow.experiment_id, ids)
+        self.ahead: dict[UUID, int] = {}
+        self.estimates: dict[UUID, Estimate] = {}
+        if estimated:
+            self.ahead = jobs_ahead(session, [row for row in rows if row.phase == Phase.QUEUED])
+            self.estimates = estimates(session, rows, self.ahead)
 
     def view(self, row: JobRow, link: ExperimentJobRow | None) -> JobView:
+        estimate = self.estimates.get(row.id, _UNKNOWN)
+        experiments = self.experiments.get(row.id, []) + self.former.get(row.id, [])
         return JobView(
             id=row.id,
             kind=row.kind,
@@ -229,9 +245,16 @@ class _Shown:
             attempt=row.attempt,
             progress=row.progress,
             progress_percentage=_percentage(row),
-            estimated_remaining_seconds=_remaining(row),
+            estimated_start_seconds=estimate.start,
+            estimated_remaining_seconds=estimate.left,
             jobs_ahead=self.ahead.get(row.id),
             cancel_requested=row.cancel_requested,
+            paused=row.paused,
+            retry_of=row.retry_of,
+            gpus=row.gpus,
+            memory_bytes=row.memory_bytes,
+            labels=row.labels,
+            run_seconds=row.run_seconds,
             checkpoint_step=row.checkpoint_step,
             result=row.result,
             mlflow_run_id=row.mlflow_run_id,
@@ -240,7 +263,7 @@ class _Shown:
             started_at=row.started_at,
             finished_at=row.finished_at,
             needs=self.needs.get(row.id, []),
-            experiment_ids=self.experiments.get(row.id, []),
+            experiment_ids=list(dict.fromkeys(experiments)),
             key=None if link is None else link.key,
             role=None if link is None else link.role,
             reused=None if link is None else link.reused,
@@ -271,23 +294,6 @@ def _grouped(
     return grouped
 
 
-def _jobs_ahead(session: Session, queued: Sequence[JobRow]) -> dict[UUID, int]:
-    """Ranks in the order of `claim`, counted once for a whole page."""
-    if not queued:
-        return {}
-    rank = func.row_number().over(
-        partition_by=JobRow.queue,
-        order_by=(JobRow.priority.desc(), JobRow.queued_at, JobRow.id),
-    )
-    ranked = (
-        select(JobRow.id, (rank - 1).label("ahead"))
-        .where(JobRow.phase == Phase.QUEUED, JobRow.queue.in_({row.queue for row in queued}))
-        .subquery()
-    )
-    rows = session.execute(select(ranked).where(ranked.c.id.in_([row.id for row in queued])))
-    return {row.id: row.ahead for row in rows}
-
-
 def _percentage(row: JobRow) -> float | None:
     if row.phase == Phase.SUCCEEDED:
         return 100.0
@@ -295,10 +301,3 @@ def _percentage(row: JobRow) -> float | None:
         return None
     done: float = 100.0 * row.progress["step"] / row.progress["steps"]
     return min(100.0, max(0.0, done))
-
-
-def _remaining(row: JobRow) -> float | None:
-    if row.phase in TERMINAL or row.progress is None:
-        return None
-    remaining: float | None = row.progress["remaining_seconds"]
-    return remaining

@@ -17,13 +17,15 @@ from worker.ledger.files import FileRef
 from worker.ledger.locking import hold
 from worker.ledger.states import Phase
 from worker.ledger.tables import ArtifactRow, AttemptRow, EventRow, JobRow, MetricRow
-from worker.ledger.transitions import write_event
+from worker.ledger.transitions import note
 
 
 class Directive(StrEnum):
     """What the holder shall do."""
 
     CONTINUE = "continue"
+    PAUSE = "pause"
+    """Write a checkpoint and leave; the job goes on when somebody resumes it."""
     CANCEL = "cancel"
 
 
@@ -93,18 +95,11 @@ def publish(
     record_files(session, job_id=job_id, attempt=attempt, files=files, step=step)
     if step is None or (job.checkpoint_step is not None and step <= job.checkpoint_step):
         return
-    session.execute(
-        update(JobRow)
-        .where(JobRow.id == job_id)
-        .values(checkpoint_step=step, fruitless=0, event_number=JobRow.event_number + 1)
-        .execution_options(synchronize_session=False)
-    )
-    write_event(
+    note(
         session,
-        job_id=job_id,
-        number=job.event_number + 1,
-        attempt=attempt,
-        type="job.checkpoint_published",
+        job,
+        "job.checkpoint_published",
+        values={"checkpoint_step": step, "fruitless": 0},
         data={"step": step},
     )
 
@@ -153,12 +148,15 @@ def _renew(
         update(JobRow)
         .where(JobRow.id == job_id, JobRow.attempt == attempt, JobRow.phase == Phase.RUNNING)
         .values(dict(values))
-        .returning(JobRow.event_number, JobRow.cancel_requested)
+        .returning(JobRow.event_number, JobRow.cancel_requested, JobRow.paused)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if row is None:
         raise Fenced(f"attempt {attempt} no longer holds job {job_id}")
-    return row[0], Directive.CANCEL if row[1] else Directive.CONTINUE
+    number, cancelled, paused = row
+    if cancelled:
+        return number, Directive.CANCEL
+    return number, Directive.PAUSE if paused else Directive.CONTINUE
 
 
 def _is_news(session: Session, job_id: UUID, attempt: int, upto: int) -> bool:

@@ -24,6 +24,10 @@ SESSION_OPTIONS = {
     "statement_timeout": "15s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "30s",
+    # The server's side of `KEEPALIVE`: the locks of a host that vanished are free as soon.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
 }
 KEEPALIVE = {
     "keepalives_idle": 5,

@@ -22,6 +22,8 @@ class Phase(StrEnum):
 
 
 TERMINAL: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
+ENDED_BADLY: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
+"""What can be tried again, by a new job in the place of the old one."""
 
 
 class Action(StrEnum):
@@ -49,6 +51,43 @@ TRANSITIONS: Final[dict[tuple[Phase, Action], Phase]] = {
 
 
 @dataclass(frozen=True)
+class Flag:
+    """What it means in each phase, for people."""
+
+    waiting: str
+    queued: str
+    running: str
+    events: str
+
+
+FLAGS: Final[dict[str, Flag]] = {
+    "paused": Flag(
+        "queued all the same",
+        "not claimed until it is resumed",
+        "the trainer writes a checkpoint and leaves; then queued",
+        "`job.paused`, `job.resumed`",
+    ),
+    "cancel_requested": Flag(
+        "cancelled at once",
+        "cancelled at once",
+        "the trainer is asked to leave, then killed; whatever it brings, the job is cancelled",
+        "`job.cancel_requested`",
+    ),
+}
+
+
+class Fault(StrEnum):
+    """Where to look for the cause."""
+
+    REQUEST = "request"
+    """What was asked for cannot be done, or not within its limits."""
+    DATA = "data"
+    CODE = "code"
+    INFRASTRUCTURE = "infrastructure"
+    """Says nothing about the job: another attempt may go well."""
+
+
+@dataclass(frozen=True)
 class AfterFailure:
     """What follows from an attempt that ended this way.
 
@@ -58,6 +97,7 @@ class AfterFailure:
     ``delay_seconds`` is doubled with each attempt in that row, up to ``longest_delay_seconds``.
     """
 
+    fault: Fault
     limit: int | None
     delay_seconds: float = 0.0
     longest_delay_seconds: float = 60.0
@@ -68,21 +108,22 @@ FRUITLESS_LIMIT: Final = 20
 checkpoint; yet a job that takes its host down with it must not go on for ever."""
 
 AFTER_FAILURE: Final[dict[FailureKind, AfterFailure]] = {
-    FailureKind.INVALID_SPEC: AfterFailure(limit=0),
-    FailureKind.DATASET_CHANGED: AfterFailure(limit=0),
-    FailureKind.PREFLIGHT_FAILED: AfterFailure(limit=0),
-    FailureKind.NON_FINITE_LOSS: AfterFailure(limit=0),
-    FailureKind.DISK_FULL: AfterFailure(limit=0),
-    FailureKind.OUT_OF_MEMORY: AfterFailure(limit=2, delay_seconds=1.0),
-    FailureKind.CODE_ERROR: AfterFailure(limit=0),
-    FailureKind.INTERRUPTED: AfterFailure(limit=None),
-    FailureKind.TRAINER_CRASHED: AfterFailure(limit=3, delay_seconds=0.5),
+    FailureKind.INVALID_SPEC: AfterFailure(Fault.REQUEST, limit=0),
+    FailureKind.DATASET_CHANGED: AfterFailure(Fault.DATA, limit=0),
+    FailureKind.PREFLIGHT_FAILED: AfterFailure(Fault.REQUEST, limit=0),
+    FailureKind.NON_FINITE_LOSS: AfterFailure(Fault.REQUEST, limit=0),
+    FailureKind.DISK_FULL: AfterFailure(Fault.INFRASTRUCTURE, limit=0),
+    FailureKind.OUT_OF_MEMORY: AfterFailure(Fault.REQUEST, limit=2, delay_seconds=1.0),
+    FailureKind.CODE_ERROR: AfterFailure(Fault.CODE, limit=0),
+    FailureKind.INTERRUPTED: AfterFailure(Fault.INFRASTRUCTURE, limit=None),
+    FailureKind.TRAINER_CRASHED: AfterFailure(Fault.CODE, limit=3, delay_seconds=0.5),
     FailureKind.TRAINER_KILLED: AfterFailure(
-        limit=FRUITLESS_LIMIT, delay_seconds=0.5, longest_delay_seconds=5.0
+        Fault.INFRASTRUCTURE, limit=FRUITLESS_LIMIT, delay_seconds=0.5, longest_delay_seconds=5.0
     ),
-    FailureKind.TRAINER_HUNG: AfterFailure(limit=2, delay_seconds=0.5),
-    FailureKind.TRAINER_GARBLED: AfterFailure(limit=2, delay_seconds=0.5),
-    FailureKind.WORKER_LOST: AfterFailure(limit=FRUITLESS_LIMIT),
-    FailureKind.INPUT_MISSING: AfterFailure(limit=0),
-    FailureKind.STORAGE_ERROR: AfterFailure(limit=5, delay_seconds=2.0),
+    FailureKind.TRAINER_HUNG: AfterFailure(Fault.CODE, limit=2, delay_seconds=0.5),
+    FailureKind.TRAINER_GARBLED: AfterFailure(Fault.CODE, limit=2, delay_seconds=0.5),
+    FailureKind.WORKER_LOST: AfterFailure(Fault.INFRASTRUCTURE, limit=FRUITLESS_LIMIT),
+    FailureKind.RUN_TIME_EXCEEDED: AfterFailure(Fault.REQUEST, limit=0),
+    FailureKind.INPUT_MISSING: AfterFailure(Fault.DATA, limit=0),
+    FailureKind.STORAGE_ERROR: AfterFailure(Fault.INFRASTRUCTURE, limit=5, delay_seconds=2.0),
 }

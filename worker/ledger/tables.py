@@ -19,7 +19,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from worker.ledger.states import Phase
@@ -96,13 +96,20 @@ class ThumbnailRow(Base):
 class ExperimentRow(Base):
     """``spec`` never changes. The phase of an experiment is read off its jobs.
 
-    A job that several experiments share goes on until each of them has ``cancel_requested``.
+    A job that several experiments share goes on until each of them has ``cancel_requested``, and
+    rests while each of them is cancelled or ``paused``.
     """
 
     __tablename__ = "experiments"
     __table_args__ = (
         UniqueConstraint("owner", "idempotency_key"),
         Index(None, "owner", "created_at", "id"),
+        Index(
+            "ix_experiments_expires_at",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL"),
+        ),
+        Index("ix_experiments_open_run", "id", postgresql_where=text("NOT run_closed")),
     )
 
     id: Mapped[UUID] = _id()
@@ -114,6 +121,13 @@ class ExperimentRow(Base):
     idempotency_key: Mapped[str | None]
     request_digest: Mapped[str]
     cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    paused: Mapped[bool] = mapped_column(server_default=text("false"))
+    expires_at: Mapped[datetime | None]
+    """Its deadline, until somebody has looked whether it was kept."""
+    mlflow_run_id: Mapped[str | None]
+    """The run above those of its jobs; there is one as soon as a job of it has started."""
+    run_closed: Mapped[bool] = mapped_column(server_default=text("false"))
+    """The tracking server knows how it ended."""
     created_at: Mapped[datetime] = _now()
 
 
@@ -137,10 +151,24 @@ class JobRow(Base):
             postgresql_where=text("phase NOT IN ('failed', 'cancelled') AND NOT superseded"),
         ),
         Index(
+            "ix_jobs_turn", "queue", "owner", "turn_at", "id",
+            postgresql_where=text("phase = 'queued'"),
+        ),
+        # Workers of the former version claim by this one.
+        Index(
             "ix_jobs_claim", "queue", text("priority DESC"), "queued_at", "id",
             postgresql_where=text("phase = 'queued'"),
         ),
         Index("ix_jobs_lease", "lease_until", postgresql_where=text("phase = 'running'")),
+        Index(
+            "ix_jobs_succeeded", "queue", "kind", "finished_at",
+            postgresql_where=text("phase = 'succeeded'"),
+        ),
+        Index(
+            "ix_jobs_on_its_way", "queue",
+            postgresql_where=text("phase IN ('waiting', 'queued', 'running')"),
+        ),
+        Index("ix_jobs_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
         Index("ix_jobs_open_run", "id", postgresql_where=text("NOT run_closed AND attempt > 0")),
         Index(None, "owner", "created_at", "id"),
     )  # fmt: skip
@@ -155,8 +183,19 @@ class JobRow(Base):
     """Length of the longest way from a job without sources; follows from the digest."""
     spec: Mapped[dict[str, Any]]
     revision_id: Mapped[UUID] = mapped_column(ForeignKey("dataset_revisions.id"))
+    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id"))
+    """The job that failed or was cancelled, and from whose last checkpoint this one goes on."""
+
     queue: Mapped[str]
     priority: Mapped[int]
+    gpus: Mapped[int] = mapped_column(server_default=text("0"))
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    labels: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    run_seconds: Mapped[int | None]
+    turn_at: Mapped[datetime] = _now()
+    """Jobs of one owner have their turn in this order: `turns.turn_at`."""
+    paused: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Not claimed, and its worker is asked to leave with a checkpoint; the phase says the rest."""
 
     phase: Mapped[str]
     reason: Mapped[str | None]
@@ -197,6 +236,20 @@ class ExperimentJobRow(Base):
     role: Mapped[str | None]
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"))
     reused: Mapped[bool]
+    told_job_id: Mapped[UUID | None]
+    """The job whose run the tracking server shows below this experiment's."""
+
+
+class FormerJobRow(Base):
+    """A job that failed or was cancelled, and stood under this key until it was tried again."""
+
+    __tablename__ = "former_jobs"
+    __table_args__ = (Index(None, "job_id"),)
+
+    experiment_id: Mapped[UUID] = mapped_column(ForeignKey("experiments.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    replaced_at: Mapped[datetime] = _now()
 
 
 class ModelRow(Base):
@@ -206,6 +259,8 @@ class ModelRow(Base):
     id: Mapped[UUID] = _id()
     owner: Mapped[str]
     name: Mapped[str]
+    mlflow_name: Mapped[str | None]
+    """Its name in the tracking server's registry, which knows no owners."""
     created_at: Mapped[datetime] = _now()
 
 
@@ -216,7 +271,11 @@ class ModelVersionRow(Base):
     __table_args__ = (
         UniqueConstraint("model_id", "number"),
         UniqueConstraint("model_id", "job_id"),
-    )
+        Index(
+            "ix_model_versions_unregistered", "model_id", "number",
+            postgresql_where=text("mlflow_version IS NULL"),
+        ),
+    )  # fmt: skip
 
     id: Mapped[UUID] = _id()
     model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"))
@@ -225,7 +284,27 @@ class ModelVersionRow(Base):
     digest: Mapped[str]
     files: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
+    mlflow_version: Mapped[int | None]
+    """Its number in the tracking server's registry; 0 if that refused it."""
     created_at: Mapped[datetime] = _now()
+
+
+class ModelAliasRow(Base):
+    """A name that moves from version to version of a model, such as ``champion``."""
+
+    __tablename__ = "model_aliases"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["model_id", "number"], ["model_versions.model_id", "model_versions.number"]
+        ),
+    )
+
+    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    told_number: Mapped[int | None]
+    """The version that the tracking server's registry has under this alias."""
+    moved_at: Mapped[datetime] = _now()
 
 
 class JobInputRow(Base):
@@ -259,6 +338,8 @@ class AttemptRow(Base):
     message: Mapped[str | None]
     relayed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     """Bytes of the attempt's `events.jsonl` the ledger holds: a batch sent twice is taken once."""
+    build: Mapped[dict[str, Any] | None]
+    """What code ran it: see `worker.build`."""
 
 
 class EventRow(Base):
@@ -305,3 +386,54 @@ class ArtifactRow(Base):
     step: Mapped[int | None] = mapped_column(Integer)
     """Set on the files of a checkpoint."""
     created_at: Mapped[datetime] = _now()
+
+
+class TickRow(Base):
+    """A moment of a maintenance schedule: whoever inserts the row runs it, and nobody else does."""
+
+    __tablename__ = "ticks"
+
+    schedule: Mapped[str] = mapped_column(primary_key=True)
+    fire_at: Mapped[datetime] = mapped_column(primary_key=True)
+    worker: Mapped[str]
+    started_at: Mapped[datetime] = _now()
+    ended_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+
+
+class WorkerRow(Base):
+    """What a worker process said of itself when it was last heard of."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str]
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    labels: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    cpu_slots: Mapped[int]
+    gpus: Mapped[int]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    drain: Mapped[str | None]
+    """A `Drain` that somebody asked for: it claims nothing more."""
+    started_at: Mapped[datetime] = _now()
+    seen_at: Mapped[datetime] = _now()
+
+
+class ClosedQueueRow(Base):
+    """A queue that is closed: jobs come in and wait, none is claimed. Open ones have no row."""
+
+    __tablename__ = "closed_queues"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    closed_at: Mapped[datetime] = _now()
+
+
+class DutyRow(Base):
+    """Something that one process at a time does for all, such as copying metrics to MLflow."""
+
+    __tablename__ = "duties"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    until: Mapped[datetime]

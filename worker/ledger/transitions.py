@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from worker.ledger.errors import Fenced, NotAllowedNow
 from worker.ledger.states import TERMINAL, TRANSITIONS, Action, Phase
 from worker.ledger.tables import EventRow, JobRow
+from worker.ledger.turns import turn_at
 
 CHANNEL: Final = "stillhouse_jobs"
 """NOTIFY channel; the payload is the queue that got a job."""
@@ -24,10 +25,13 @@ EVENT_TYPES: Final[dict[Action, str]] = {
     Action.CANCEL: "job.cancelled",
 }
 
+# The first time counts: an interrupted job goes on before those that came after it.
+_QUEUED_AT: Final = func.coalesce(JobRow.queued_at, func.now())
+
 _EFFECTS: Final[dict[Phase, Mapping[str, Any]]] = {
     Phase.QUEUED: {
-        # The first time counts: an interrupted job goes on before those that came after it.
-        "queued_at": func.coalesce(JobRow.queued_at, func.now()),
+        "queued_at": _QUEUED_AT,
+        "turn_at": turn_at(_QUEUED_AT, JobRow.priority),
         "lease_until": None,
     },
     Phase.RUNNING: {"started_at": func.coalesce(JobRow.started_at, func.now())},
@@ -94,6 +98,32 @@ def transition(
     if target is Phase.QUEUED:
         wake(session, queue)
     return Moved(phase=target, attempt=holder, event_number=number)
+
+
+def note(
+    session: Session,
+    job: JobRow,
+    type: str,
+    *,
+    values: Mapping[str, Any],
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Changes ``values`` of a job, whose row is locked, and writes the event; its phase stays."""
+    number = session.scalars(
+        update(JobRow)
+        .where(JobRow.id == job.id)
+        .values({"event_number": JobRow.event_number + 1, **values})
+        .returning(JobRow.event_number)
+        .execution_options(synchronize_session=False)
+    ).one()
+    write_event(
+        session,
+        job_id=job.id,
+        number=number,
+        attempt=job.attempt if job.phase == Phase.RUNNING else None,
+        type=type,
+        data=data or {},
+    )
 
 
 def write_event(

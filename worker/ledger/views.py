@@ -28,10 +28,19 @@ class JobView:
     progress: dict[str, Any] | None
     """The last progress event: ``stage``, ``step``, ``steps`` and what else it said."""
     progress_percentage: float | None
+    estimated_start_seconds: float | None
+    """Until a worker takes it; None unless it is queued and something is known."""
     estimated_remaining_seconds: float | None
+    """Until its end; of a waiting job: from when its inputs are there."""
     jobs_ahead: int | None
-    """Queued jobs of the same queue that are claimed before this one; None unless it is queued."""
+    """Queued jobs of the same queue whose turn is before; None unless it may be claimed."""
     cancel_requested: bool
+    paused: bool
+    retry_of: UUID | None
+    gpus: int
+    memory_bytes: int | None
+    labels: list[str]
+    run_seconds: int | None
     checkpoint_step: int | None
     result: dict[str, Any] | None
     """``{"metrics", "step"}`` of a succeeded job, and ``"verdict"`` of a comparison."""
@@ -103,6 +112,7 @@ class ExperimentSummary:
     kind: str
     phase: Phase
     cancel_requested: bool
+    paused: bool
     created_at: datetime
     finished_at: datetime | None
     jobs: dict[Phase, int]
@@ -120,8 +130,13 @@ class ExperimentView:
     fingerprint: str
     phase: Phase
     cancel_requested: bool
+    paused: bool
+    expires_at: datetime | None
+    """When what has not ended is cancelled."""
     created_at: datetime
     finished_at: datetime | None
+    estimated_remaining_seconds: float | None
+    """Along the longest way through the jobs that are left; None where one of them is unknown."""
     jobs: list[JobView]
 
 

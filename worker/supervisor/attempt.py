@@ -1,20 +1,25 @@
 """One attempt at one job, from its claim to its end."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Final
 
 import structlog
+from sqlalchemy.orm import Session
 
 from kdcore.spec import FailureKind, Outcome, rundir
 from worker.artifacts import ArtifactStore, StorageFull, StorageUnavailable
 from worker.ledger.files import FileRef
+from worker.ledger.gauges import ended_as
 from worker.ledger.jobs import Claim, Directive, finish
 from worker.ledger.session import Ledger
+from worker.ledger.states import Phase
+from worker.observing import tracing
+from worker.observing.metrics import ATTEMPT_SECONDS
 from worker.settings import WorkerSettings
 from worker.supervisor.clock import boottime
 from worker.supervisor.ending import classify, read_verdict, store_files
@@ -23,21 +28,26 @@ from worker.supervisor.heart import Heart
 from worker.supervisor.layout import Layout
 from worker.supervisor.lease import Lease, LeaseLost
 from worker.supervisor.oom import oom_kills
+from worker.supervisor.patience import patience_with, patiently
 from worker.supervisor.relay import Relay
 from worker.supervisor.trainer import Trainer
 from worker.supervisor.writer import Writer
 
 log = structlog.get_logger()
 LOOK_SECONDS = 0.1
-STORE_TRIES = 4
-SECRET_PREFIXES = ("KD_", "PG", "AWS_", "MLFLOW_")
+SECRET_PREFIXES = ("KD_", "PG", "AWS_", "MLFLOW_", "OTEL_")
 
 
 class Ask(Enum):
     """Why a trainer is asked to leave before its end."""
 
     CANCEL = "cancel"
+    PAUSE = "pause"
     STOP = "stop"
+    TIME_IS_UP = "time is up"
+
+
+ASKED_BY: Final = {Directive.CANCEL: Ask.CANCEL, Directive.PAUSE: Ask.PAUSE}
 
 
 @dataclass
@@ -58,29 +68,38 @@ class Attempt:
         claim: Claim,
         run: Path,
         *,
+        spool: Path,
         sent_at: float,
         ledger: Ledger,
         store: ArtifactStore,
         layout: Layout,
         settings: WorkerSettings,
+        environment: Mapping[str, str],
     ) -> None:
-        """``sent_at``: when the claim was sent to the ledger, on the lease's clock."""
+        """``sent_at``: when the claim was sent to the ledger, on the lease's clock.
+
+        ``spool``: folder for what is on its way to the store, outside of the run directory.
+        ``environment`` is the trainer's.
+        """
         self.claim = claim
         self.directory = run
         self._store = store
         self._layout = layout
         self._settings = settings
+        self._look = Event()
+        self._environment = environment
         self._lease = Lease(fence_seconds=settings.self_fence_seconds, sent_at=sent_at)
         self._writer = Writer(ledger, self._lease)
         self._relay = Relay(
             run,
+            spool=spool,
             job_id=claim.job_id,
             attempt=claim.attempt,
             writer=self._writer,
             store=store,
             lease_seconds=settings.lease_seconds,
+            on_stored=self._look.set,
         )
-        self._look = Event()
         self._heart = Heart(
             self._writer,
             job_id=claim.job_id,
@@ -92,13 +111,18 @@ class Attempt:
             on_lost=self._look.set,
         )
         self._asked: Ask | None = None
+        self._asked_at = 0.0
+        self._ended_at = 0.0
+        self._patience_seconds = patience_with(store, settings.storage_patience_seconds)
         self._trainer: Trainer | None = None
-        self._moved_at = sent_at
+        self._claimed_at = self._moved_at = sent_at
         self._log = log.bind(job=str(claim.job_id), attempt=claim.attempt)
 
     def ask(self, ask: Ask) -> None:
         """Have the trainer write a checkpoint and leave."""
-        self._asked = self._asked or ask
+        if self._asked is None:
+            self._asked_at = boottime()
+            self._asked = ask
         self._look.set()
 
     def run(self) -> bool:
@@ -110,11 +134,13 @@ class Attempt:
             self._finish(ending)
         except LeaseLost as lost:
             self._log.warning("attempt.discarded", reason=str(lost))
+            self._count("discarded")
             return True
         finally:
             if self._trainer is not None:
                 self._trainer.kill()
             self._heart.stop()
+            self._relay.close()
         return ending.outcome.status == "failed"
 
     def _end(self) -> _Ending:
@@ -128,25 +154,31 @@ class Attempt:
             )
 
     def _train(self) -> _Ending:
-        self._layout.lay_out(self.directory, self.claim, check=self._check)
+        with tracing.span("layout"):
+            self._layout.lay_out(self.directory, self.claim, check=self._check)
         killed_before = oom_kills()
         self._trainer = Trainer(
             [*self._settings.trainer, str(self.directory)],
             log=self.directory / rundir.LOG,
             fence_seconds=self._settings.self_fence_seconds,
-            environment=trainer_environment(os.environ, slots=self._settings.cpu_slots),
+            environment=self._environment,
         )
         self._log.info("trainer.started", pid=self._trainer.pid)
-        exit_status = self._watch(self._trainer)
+        with tracing.span("trainer"):
+            exit_status = self._watch(self._trainer)
+        self._ended_at = boottime()
         self._log.info("trainer.ended", exit_status=exit_status)
         self._check_lease()
-        self._relay.drain()
+        give_up_at = self._ended_at + self._patience_seconds
+        self._relay.drain(lambda: self._may_wait() and boottime() < give_up_at)
         outcome = classify(
             self.directory,
             exit_status,
             asked=self._asked is not None,
             out_of_memory=oom_kills() != killed_before,
         )
+        if self._asked is Ask.TIME_IS_UP and outcome.status == "interrupted":
+            raise _ran_too_long()
         return _Ending(
             outcome,
             exit_status=exit_status,
@@ -162,11 +194,13 @@ class Attempt:
         while (exit_status := trainer.poll()) is None:
             self._check_lease()
             now = boottime()
-            if now >= next_turn:
+            if now >= next_turn or self._relay.has_arrivals():
                 self._obey(self._relay.turn())
                 next_turn = now + self._settings.relay_seconds
             if self._relay.heard_bytes() != heard_bytes:
                 heard_bytes, heard_at = self._relay.heard_bytes(), now
+            if self._time_is_up(now):
+                self.ask(Ask.TIME_IS_UP)
             if self._asked is not None and kill_at is None:
                 self._log.info("trainer.asked_to_leave", why=self._asked.value)
                 trainer.terminate()
@@ -184,32 +218,40 @@ class Attempt:
         return exit_status
 
     def _store_files(self, outcome: Outcome) -> dict[str, FileRef]:
-        for tries_left in reversed(range(STORE_TRIES)):
-            self._check_lease()
-            try:
-                return store_files(self.directory, outcome, self._store)
-            except StorageFull as error:
-                raise AttemptFailed(FailureKind.DISK_FULL, error.message) from error
-            except StorageUnavailable as error:
-                if not tries_left:
-                    raise AttemptFailed(FailureKind.STORAGE_ERROR, error.message) from error
-                self._log.warning("store.waits", reason=error.message)
-                self._look.wait(self._settings.relay_seconds)
-        raise AssertionError("unreachable")
+        try:
+            return patiently(
+                lambda: store_files(self.directory, outcome, self._store),
+                check=self._check_waiting,
+                seconds=self._patience_seconds,
+            )
+        except StorageFull as error:
+            raise AttemptFailed(
+                FailureKind.DISK_FULL, error.message, remedy=error.remedy
+            ) from error
+        except StorageUnavailable as error:
+            raise AttemptFailed(
+                FailureKind.STORAGE_ERROR, error.message, remedy=error.remedy
+            ) from error
 
     def _finish(self, ending: _Ending) -> None:
-        files = {**ending.files, **self._relay.last_log()}
-        phase = self._writer.insist(
-            lambda session: finish(
+        files = {**ending.files, **self._relay.last_log(self._check_lease)}
+
+        def end(session: Session) -> tuple[Phase, str | None]:
+            job_id, attempt = self.claim.job_id, self.claim.attempt
+            phase = finish(
                 session,
-                job_id=self.claim.job_id,
-                attempt=self.claim.attempt,
+                job_id=job_id,
+                attempt=attempt,
                 outcome=ending.outcome,
                 files=files,
                 exit_status=ending.exit_status,
                 verdict=ending.verdict,
             )
-        )
+            return phase, ended_as(session, job_id=job_id, attempt=attempt)
+
+        with tracing.span("finish"):
+            phase, outcome = self._writer.insist(end)
+        self._count(str(outcome))
         failure = ending.outcome.failure
         self._log.info(
             "attempt.finished",
@@ -218,6 +260,13 @@ class Attempt:
             failure=failure.kind.value if failure else None,
             reason=failure.message if failure else None,
         )
+
+    def _time_is_up(self, now: float) -> bool:
+        left = self.claim.seconds_left
+        return left is not None and now > self._claimed_at + left
+
+    def _count(self, outcome: str) -> None:
+        ATTEMPT_SECONDS.labels(outcome).observe(boottime() - self._claimed_at)
 
     def _check_lease(self) -> None:
         self._moved_at = boottime()
@@ -229,6 +278,20 @@ class Attempt:
         if self._asked is not None:
             raise AttemptFailed(FailureKind.INTERRUPTED, "asked to stop before the trainer started")
 
+    def _may_wait(self) -> bool:
+        """For the storage, once the trainer has ended; a worker that stops waits a little."""
+        self._check_lease()
+        if self._asked is Ask.STOP:
+            waits_since = max(self._asked_at, self._ended_at)
+            return boottime() - waits_since < self._settings.grace_seconds
+        return self._asked is None
+
+    def _check_waiting(self) -> None:
+        if not self._may_wait():
+            raise AttemptFailed(
+                FailureKind.INTERRUPTED, "asked to stop before its results could be stored"
+            )
+
     def _is_alive(self) -> bool:
         """A thread that hangs, in storage for example, must not hold the job for ever."""
         return boottime() - self._moved_at < self._settings.step_deadline_seconds
@@ -239,15 +302,29 @@ class Attempt:
         self._obey(directive)
 
     def _obey(self, directive: Directive) -> None:
-        if directive is Directive.CANCEL:
-            self.ask(Ask.CANCEL)
+        if directive is not Directive.CONTINUE:
+            self.ask(ASKED_BY[directive])
 
 
-def trainer_environment(own: Mapping[str, str], *, slots: int) -> dict[str, str]:
-    """The trainer's environment: ours without what gives access to the database and the stores."""
+def trainer_environment(
+    own: Mapping[str, str], *, slots: int, gpus: Sequence[str] | None = None
+) -> dict[str, str]:
+    """The trainer's environment: ours without what gives access to the database and the stores.
+
+    ``gpus``: those that it may see; None leaves that to the machine.
+    """
     threads = max(1, (os.cpu_count() or 1) // max(1, slots))
     return {
         "OMP_NUM_THREADS": str(threads),
         **{name: value for name, value in own.items() if not name.startswith(SECRET_PREFIXES)},
+        **({} if gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _ran_too_long() -> AttemptFailed:
+    return AttemptFailed(
+        FailureKind.RUN_TIME_EXCEEDED,
+        "the job ran longer than `resources.run_seconds`",
+        remedy="Retry it, which goes on from its last checkpoint, or submit it with more time",
+    )

@@ -22,13 +22,17 @@ class BlobCache:
     def get(self, ref: FileRef) -> Path:
         """A verified local copy; raises what `ArtifactStore.fetch` raises."""
         path = self._path(ref)
-        stamp = _stamp(path)
-        if stamp is not None and stamp == self._verified.get(ref.sha256):
+        if self.holds(ref):
             return path
-        if stamp is None or not _holds(path, ref):
+        if not path.exists() or not _holds(path, ref):
             self._store.fetch(ref, path)
         self._verified[ref.sha256] = _stamp(path)
         return path
+
+    def holds(self, ref: FileRef) -> bool:
+        """Whether `get` has the file here already, by its name and its stamp alone."""
+        stamp = _stamp(self._path(ref))
+        return stamp is not None and stamp == self._verified.get(ref.sha256)
 
     def missing_bytes(self, refs: set[FileRef]) -> int:
         """What `get` would have to bring."""

@@ -5,6 +5,7 @@ from threading import Event, Thread
 from uuid import UUID
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from worker.ledger.errors import LedgerUnavailable
 from worker.ledger.jobs import Directive, heartbeat
@@ -53,6 +54,10 @@ class Heart:
         self._thread.join()
 
     def _run(self) -> None:
+        with bound_contextvars(job=str(self._job_id), attempt=self._attempt):
+            self._beat()
+
+    def _beat(self) -> None:
         pause = self._interval_seconds
         while not self._stopped.wait(pause) and self._alive():
             try:

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from uuid import uuid4
@@ -10,15 +11,23 @@ from uuid import uuid4
 import structlog
 
 from worker.artifacts import ArtifactStore
+from worker.build import describe_build
+from worker.ledger.builds import note_build
 from worker.ledger.errors import LedgerUnavailable
-from worker.ledger.jobs import Claim, claim, rescue
+from worker.ledger.jobs import Claim, claim
+from worker.ledger.origin import Origin, origin
 from worker.ledger.session import Ledger
+from worker.ledger.workers import Drain, beat, leave
+from worker.maintenance.caretaker import Caretaker
+from worker.observing.attempts import observed
+from worker.observing.starting import observe
 from worker.settings import WorkerSettings
-from worker.supervisor.attempt import Ask, Attempt
+from worker.supervisor.attempt import Ask, Attempt, trainer_environment
 from worker.supervisor.blobs import BlobCache
 from worker.supervisor.clock import boottime
 from worker.supervisor.layout import Layout
 from worker.supervisor.runs import run_directory, strip, sweep
+from worker.supervisor.slots import Share, Slots
 
 log = structlog.get_logger()
 BACKOFF_SECONDS = 0.5
@@ -34,34 +43,45 @@ class Supervisor:
         self.name = (
             settings.worker_name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         )
+        self.queues = settings.queues
         self._settings = settings
+        self._build = describe_build()
         self._ledger = ledger
         self._store = store
         self._runs = settings.work_dir.absolute() / "runs"
+        self._spool = settings.work_dir.absolute() / "spool"
         self._layout = Layout(
             self._runs,
             store=store,
             cache=BlobCache(settings.work_dir.absolute() / "blobs", store),
             reserve_bytes=settings.reserve_bytes,
+            patience_seconds=settings.storage_patience_seconds,
         )
+        self._caretaker = Caretaker(ledger, store, worker=self.name)
+        self.slots = Slots(settings)
         self._stopping = Event()
+        self._ended = Event()
         self._wake = Event()
         self._attempts: dict[Attempt, Thread] = {}
         self._lock = Lock()
 
     def run(self) -> None:
-        log.info("worker.started", worker=self.name, slots=self._settings.cpu_slots)
+        log.info("worker.started", worker=self.name, slots=len(self.slots))
+        observe(self._settings, slots=len(self.slots), busy=self.busy)
         helpers = [
             Thread(target=task, name=task.__name__.strip("_"), daemon=True)
-            for task in (self._listen, self._maintain)
+            for task in (self._listen, self._tidy, self._register)
         ]
         for thread in helpers:
             thread.start()
+        self._caretaker.start()
         try:
             self._claim_until_stopped()
         finally:
             self._stopping.set()
             self._end_attempts()
+            self._caretaker.stop()
+            self._ended.set()
             for thread in helpers:
                 thread.join()
             log.info("worker.stopped", worker=self.name)
@@ -71,16 +91,28 @@ class Supervisor:
         self._stopping.set()
         self._wake.set()
 
+    def wake(self) -> None:
+        """There may be a job to claim."""
+        self._wake.set()
+
+    def tick(self) -> None:
+        """There may be maintenance to do."""
+        self._caretaker.look()
+
     def busy(self) -> int:
         """Slots that hold an attempt."""
         return len(self._running())
+
+    def claims(self) -> list[Claim]:
+        """The attempts that hold them."""
+        return [attempt.claim for attempt in self._running()]
 
     def _claim_until_stopped(self) -> None:
         pause = self._settings.poll_seconds
         while not self._stopping.is_set():
             self._wake.clear()
             try:
-                started = self.busy() < self._settings.cpu_slots and self._claim_one()
+                started = self._claim_one()
                 pause = self._settings.poll_seconds
             except LedgerUnavailable as error:
                 started = False
@@ -94,45 +126,67 @@ class Supervisor:
                 self._wake.wait(pause)
 
     def _claim_one(self) -> bool:
+        offer = self.slots.offer()
+        if offer.empty:
+            return False
         sent_at = boottime()
         with self._ledger.unit_of_work() as session:
             claimed = claim(
                 session,
                 worker=self.name,
-                queues=self._settings.queues,
+                queues=self.queues,
                 lease_seconds=self._settings.lease_seconds,
+                offer=offer,
             )
-        if claimed is None:
-            return False
-        self._start(claimed, sent_at)
+            if claimed is None:
+                return False
+            note_build(session, job_id=claimed.job_id, attempt=claimed.attempt, build=self._build)
+            came_from = origin(session, job_id=claimed.job_id)
+        self._start(claimed, came_from, sent_at)
         return True
 
-    def _start(self, claimed: Claim, sent_at: float) -> None:
+    def _start(self, claimed: Claim, came_from: Origin, sent_at: float) -> None:
+        share = self.slots.take(claimed)
         attempt = Attempt(
             claimed,
             run_directory(self._runs, job_id=claimed.job_id, attempt=claimed.attempt),
+            spool=run_directory(self._spool, job_id=claimed.job_id, attempt=claimed.attempt),
             sent_at=sent_at,
             ledger=self._ledger,
             store=self._store,
             layout=self._layout,
             settings=self._settings,
+            environment=trainer_environment(os.environ, slots=len(self.slots), gpus=share.gpus),
         )
-        thread = Thread(target=self._run_attempt, args=(attempt,), name=f"job-{claimed.job_id}")
+        thread = Thread(
+            target=self._run_attempt,
+            args=(attempt, share, came_from),
+            name=f"job-{claimed.job_id}",
+        )
         with self._lock:
             self._attempts[attempt] = thread
         thread.start()
 
-    def _run_attempt(self, attempt: Attempt) -> None:
+    def _run_attempt(self, attempt: Attempt, share: Share, came_from: Origin) -> None:
+        claimed = attempt.claim
         try:
-            worth_a_look = attempt.run()
-            if not worth_a_look:
-                strip(attempt.directory)
+            with observed(
+                job_id=claimed.job_id,
+                attempt=claimed.attempt,
+                kind=claimed.kind,
+                worker=self.name,
+                origin=came_from,
+            ):
+                worth_a_look = attempt.run()
+                if not worth_a_look:
+                    strip(attempt.directory)
         except Exception:
             # The lease runs out and the ledger counts the attempt; other slots are not concerned.
-            log.exception("attempt.crashed", job=str(attempt.claim.job_id))
+            log.exception("attempt.crashed", job=str(claimed.job_id), attempt=claimed.attempt)
         finally:
             with self._lock:
                 del self._attempts[attempt]
+            self.slots.give_back(share)
             self._wake.set()
 
     def _running(self) -> dict[Attempt, Thread]:
@@ -140,11 +194,13 @@ class Supervisor:
             return dict(self._attempts)
 
     def _end_attempts(self) -> None:
-        running = self._running()
-        for attempt in running:
-            attempt.ask(Ask.STOP)
-        for thread in running.values():
+        self._ask_all_to_stop()
+        for thread in self._running().values():
             thread.join()
+
+    def _ask_all_to_stop(self) -> None:
+        for attempt in self._running():
+            attempt.ask(Ask.STOP)
 
     def _listen(self) -> None:
         """Hear of new jobs at once; polling finds them too, a little later."""
@@ -152,42 +208,53 @@ class Supervisor:
         def hear() -> None:
             with self._ledger.listen() as listener:
                 while not self._stopping.is_set():
-                    if listener.wait(LISTEN_SECONDS) & set(self._settings.queues):
+                    if listener.wait(LISTEN_SECONDS) & set(self.queues):
                         self._wake.set()
 
         self._until_stopped(hear, pause_seconds=BACKOFF_SECONDS_MAX, what="listen.failed")
 
-    def _maintain(self) -> None:
-        swept_at = 0.0
+    def _tidy(self) -> None:
+        self._until_stopped(self._sweep, pause_seconds=SWEEP_SECONDS, what="sweep.failed")
 
-        def tend() -> None:
-            nonlocal swept_at
-            if boottime() - swept_at > SWEEP_SECONDS:
-                swept_at = boottime()
-                self._sweep()
+    def _register(self) -> None:
+        """Say what there is, as long as a job may be held; hear whether the worker is drained."""
+
+        def say() -> None:
             with self._ledger.unit_of_work() as session:
-                rescued = rescue(session)
-            for job_id in rescued:
-                log.warning("job.rescued", job=str(job_id))
+                drain = beat(session, name=self.name, capacity=self.slots.capacity)
+            if drain is Drain.EVICT:
+                self._ask_all_to_stop()
 
-        pause = self._settings.lease_seconds / 6
-        self._until_stopped(tend, pause_seconds=pause, what="maintenance.failed")
+        pause = self._settings.heartbeat_seconds
+        self._until(self._ended, say, pause_seconds=pause, what="register.failed")
+        with suppress(LedgerUnavailable), self._ledger.unit_of_work() as session:
+            leave(session, name=self.name)
 
     def _sweep(self) -> None:
-        active = {attempt.directory for attempt in self._running()}
-        keep_seconds = self._settings.keep_runs_seconds
-        for run in sweep(self._runs, active=active, keep_seconds=keep_seconds):
-            log.info("run.removed", path=_below(run, self._runs))
+        active = [attempt.directory.relative_to(self._runs) for attempt in self._running()]
+        for folder in (self._runs, self._spool):
+            removed = sweep(
+                folder,
+                active={folder / path for path in active},
+                keep_seconds=self._settings.keep_runs_seconds,
+            )
+            for run in removed:
+                log.info("run.removed", path=_below(run, folder.parent))
 
     def _until_stopped(self, task: Callable[[], None], *, pause_seconds: float, what: str) -> None:
-        while not self._stopping.is_set():
+        self._until(self._stopping, task, pause_seconds=pause_seconds, what=what)
+
+    def _until(
+        self, over: Event, task: Callable[[], None], *, pause_seconds: float, what: str
+    ) -> None:
+        while not over.is_set():
             try:
                 task()
             except LedgerUnavailable as error:
                 log.warning(what, reason=error.message)
             except Exception:
                 log.exception(what)
-            self._stopping.wait(pause_seconds)
+            over.wait(pause_seconds)
 
 
 def _below(path: Path, folder: Path) -> str:

@@ -6,9 +6,11 @@ from typing import Final
 
 CLIENT: Final = {
     # A request fails soon and once; the projector's own loop tries again, more and more rarely.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # It would ask for the run once more, to print a line that nobody reads.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 

@@ -1,26 +1,26 @@
-"""Runs on the tracking server: one for each experiment, below it one for each job.
+"""Runs on the tracking server.
 
-Runs are found by their tags before they are made, so whoever was interrupted between making a run
-and noting its id finds it again.
+They are found by a tag before they are made, so whoever was interrupted between making a run and
+noting its id finds it again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
-from worker.ledger.projection import PendingRun
 from worker.ledger.states import Phase
 from worker.ledger.views import MetricPoint
-from worker.tracking.names import accepted_name, flattened
+from worker.tracking.homes import Homes
+from worker.tracking.names import accepted_name
 
-PARAMS_A_BATCH = 100
-JOB_TAG = "stillhouse.job_id"
-EXPERIMENT_TAG = "stillhouse.experiment_id"
+ENTITIES_A_BATCH: Final = 100
+"""Parameters or tags."""
+DIGEST_LENGTH: Final = 36
+PROXIED: Final = ("mlflow-artifacts:", "http:", "https:")
 STATUS: Final[dict[Phase, str]] = {
     Phase.SUCCEEDED: "FINISHED",
     Phase.FAILED: "FAILED",
@@ -30,34 +30,32 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Runs:
-    """All calls to the server. Each raises `mlflow.exceptions.MlflowException`."""
+    """The calls to the server. Each raises `mlflow.exceptions.MlflowException`."""
 
-    def __init__(self, url: str, experiment: str) -> None:
-        self._client = MlflowClient(tracking_uri=url)
-        self._experiment = experiment
-        self._experiment_id: str | None = None
+    def __init__(self, client: MlflowClient, homes: Homes) -> None:
+        self._client = client
+        self._homes = homes
 
-    def run_of(self, pending: PendingRun) -> str:
-        """The id of the job's run, which is made if it is not there."""
-        job = pending.job
-        found = self._find(JOB_TAG, str(job.id))
-        if not found:
-            seed = pending.params.get("seed")
-            tags = {
-                JOB_TAG: str(job.id),
-                "mlflow.parentRunId": self._parent_of(pending),
-                "stillhouse.experiment": pending.experiment_name,
-                "stillhouse.key": pending.key,
-                "stillhouse.role": pending.key.rpartition("-")[0] or pending.key,
-                "stillhouse.kind": job.kind,
-                "stillhouse.owner": pending.owner,
-                "stillhouse.dataset": str(pending.params.get("dataset", "")),
-                **({} if seed is None else {"stillhouse.seed": str(seed)}),
-            }
-            name = f"{pending.experiment_name}/{pending.key}"
-            found = [self._create(name, tags, job.started_at)]
-        self._log_params(found[0].info.run_id, pending)
-        return str(found[0].info.run_id)
+    def find(self, owner: str, tag: str, value: str) -> list[str]:
+        """Ids of the runs with this tag, the oldest first."""
+        runs = self._client.search_runs(
+            [self._homes.of(owner)],
+            filter_string=f"tags.`{tag}` = '{value}'",
+            order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+        )
+        return [str(run.info.run_id) for run in runs]
+
+    def create(self, owner: str, name: str, tags: Mapping[str, str], started_at: datetime) -> str:
+        run = self._client.create_run(
+            self._homes.of(owner),
+            start_time=_milliseconds(started_at),
+            tags=dict(tags),
+            run_name=name,
+        )
+        return str(run.info.run_id)
+
+    def delete(self, run_id: str) -> None:
+        self._client.delete_run(run_id)
 
     def log(self, run_id: str, points: Iterable[MetricPoint]) -> None:
         """At most 1,000. The server keeps one of each (key, step, time, value): again is once."""
@@ -67,72 +65,43 @@ class Runs:
         ]
         self._client.log_batch(run_id, metrics=metrics, synchronous=True)
 
-    def log_file(self, run_id: str, file: Path, folder: str) -> None:
-        self._client.log_artifact(run_id, str(file), folder)
-
-    def close(self, run_id: str, pending: PendingRun) -> None:
-        """Say how the job ended, and drop runs that a lost answer made twice."""
-        for run in self._find(JOB_TAG, str(pending.job.id)):
-            if run.info.run_id != run_id:
-                self._client.delete_run(run.info.run_id)
-        self._terminate(run_id, pending.job.phase, pending.job.finished_at)
-
-    def close_parent(self, pending: PendingRun, phase: Phase, ended_at: datetime | None) -> None:
-        for run in self._find(EXPERIMENT_TAG, str(pending.experiment_id)):
-            self._terminate(run.info.run_id, phase, ended_at)
-
-    def _parent_of(self, pending: PendingRun) -> str:
-        found = self._find(EXPERIMENT_TAG, str(pending.experiment_id))
-        if not found:
-            tags = {EXPERIMENT_TAG: str(pending.experiment_id), "stillhouse.owner": pending.owner}
-            found = [self._create(pending.experiment_name, tags, pending.job.created_at)]
-        return str(found[0].info.run_id)
-
-    def _find(self, tag: str, value: str) -> list[Run]:
-        """The oldest first."""
-        return self._client.search_runs(
-            [self._home()],
-            filter_string=f"tags.`{tag}` = '{value}'",
-            order_by=["attributes.start_time ASC"],
-        )
-
-    def _create(self, name: str, tags: dict[str, str], started_at: datetime | None) -> Run:
-        return self._client.create_run(
-            self._home(),
-            start_time=None if started_at is None else _milliseconds(started_at),
-            tags=tags,
-            run_name=name,
-        )
-
-    def _log_params(self, run_id: str, pending: PendingRun) -> None:
-        params = [Param(name, value) for name, value in flattened(pending.params).items()]
-        for start in range(0, len(params), PARAMS_A_BATCH):
-            some = params[start : start + PARAMS_A_BATCH]
+    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        entities = [Param(name, value) for name, value in params.items()]
+        for start in range(0, len(entities), ENTITIES_A_BATCH):
+            some = entities[start : start + ENTITIES_A_BATCH]
             self._client.log_batch(run_id, params=some, synchronous=True)
 
-    def _terminate(self, run_id: str, phase: Phase, ended_at: datetime | None) -> None:
+    def log_dataset(self, run_id: str, *, name: str, fingerprint: str, context: str) -> None:
+        """``context`` is what the run does with it, such as ``training``."""
+        dataset = Dataset(name, fingerprint[:DIGEST_LENGTH], "stillhouse", f"sha256:{fingerprint}")
+        tags = [InputTag("mlflow.data.context", context)]
+        self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        entities = [RunTag(name, value) for name, value in tags.items()]
+        for start in range(0, len(entities), ENTITIES_A_BATCH):
+            some = entities[start : start + ENTITIES_A_BATCH]
+            self._client.log_batch(run_id, tags=some, synchronous=True)
+
+    def is_active(self, run_id: str) -> bool:
+        """It has not been deleted."""
+        return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+
+    def takes_files(self, run_id: str) -> bool:
+        """Only a server that stores them itself: the keys of its storage are no worker's."""
+        uri = self._client.get_run(run_id).info.artifact_uri
+        return uri is not None and uri.startswith(PROXIED)
+
+    def log_file(self, run_id: str, file: Path, folder: str) -> None:
+        """Again replaces it. Raises `OSError` too."""
+        self._client.log_artifact(run_id, str(file), folder)
+
+    def reopen(self, run_id: str) -> None:
+        self._client.update_run(run_id, status="RUNNING")
+
+    def end(self, run_id: str, phase: Phase, ended_at: datetime | None) -> None:
         end_time = None if ended_at is None else _milliseconds(ended_at)
         self._client.set_terminated(run_id, status=STATUS[phase], end_time=end_time)
-
-    def _home(self) -> str:
-        """The id of the MLflow experiment that holds all runs."""
-        if self._experiment_id is None:
-            self._experiment_id = self._find_home() or self._make_home()
-        return self._experiment_id
-
-    def _find_home(self) -> str | None:
-        found = self._client.get_experiment_by_name(self._experiment)
-        return None if found is None else found.experiment_id
-
-    def _make_home(self) -> str:
-        try:
-            return self._client.create_experiment(self._experiment)
-        except MlflowException:
-            # Somebody else made it meanwhile; if not, it was the server that failed.
-            found = self._find_home()
-            if found is None:
-                raise
-            return found
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -1,6 +1,6 @@
 """Small real experiments, and the moves of a worker, each in a transaction of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -120,15 +120,29 @@ def job(ledger: Ledger, job_id: UUID, *, owner: str = OWNER) -> JobView:
         return reading.get_job(session, owner=owner, id=job_id)
 
 
-def take(ledger: Ledger, *, worker: str = "w1", lease: float = LEASE) -> jobs.Claim:
-    found = try_take(ledger, worker=worker, lease=lease)
+def take(ledger: Ledger, **more: Any) -> jobs.Claim:
+    found = try_take(ledger, **more)
     assert found is not None, "nothing to claim"
     return found
 
 
-def try_take(ledger: Ledger, *, worker: str = "w1", lease: float = LEASE) -> jobs.Claim | None:
+def try_take(
+    ledger: Ledger,
+    *,
+    worker: str = "w1",
+    lease: float = LEASE,
+    queues: Sequence[str] = ("cpu",),
+    offer: jobs.Offer | None = None,
+) -> jobs.Claim | None:
+    """Without an ``offer`` the worker has one CPU slot free."""
     with ledger.unit_of_work() as session:
-        return jobs.claim(session, worker=worker, queues=["cpu"], lease_seconds=lease)
+        return jobs.claim(
+            session,
+            worker=worker,
+            queues=queues,
+            lease_seconds=lease,
+            offer=offer or jobs.Offer(),
+        )
 
 
 def end(
@@ -227,6 +241,38 @@ def cancel(ledger: Ledger, job_id: UUID) -> JobView:
         return jobs.cancel_job(session, owner=OWNER, id=job_id)
 
 
+def pause(ledger: Ledger, job_id: UUID) -> JobView:
+    with ledger.unit_of_work() as session:
+        return jobs.pause_job(session, owner=OWNER, id=job_id)
+
+
+def resume(ledger: Ledger, job_id: UUID) -> JobView:
+    with ledger.unit_of_work() as session:
+        return jobs.resume_job(session, owner=OWNER, id=job_id)
+
+
+def retry(ledger: Ledger, job_id: UUID) -> JobView:
+    with ledger.unit_of_work() as session:
+        return jobs.retry_job(session, owner=OWNER, id=job_id)
+
+
+def steer(
+    ledger: Ledger, action: Callable[..., experiments.ExperimentView], experiment_id: UUID
+) -> experiments.ExperimentView:
+    """``action`` is `cancel_experiment`, `get_experiment` or another of their kind."""
+    with ledger.unit_of_work() as session:
+        return action(session, owner=OWNER, id=experiment_id)
+
+
+def experiment(ledger: Ledger, experiment_id: UUID) -> experiments.ExperimentView:
+    return steer(ledger, experiments.get_experiment, experiment_id)
+
+
+def expire(ledger: Ledger) -> list[UUID]:
+    with ledger.unit_of_work() as session:
+        return jobs.expire(session)
+
+
 def events(ledger: Ledger, job_id: UUID) -> list[reading.EventView]:
     with ledger.unit_of_work() as session:
         return reading.events_after(session, owner=OWNER, job_id=job_id, after=0, limit=1000)
@@ -239,6 +285,12 @@ def event_types(ledger: Ledger, job_id: UUID) -> list[str]:
 def expire_lease(ledger: Ledger, job_id: UUID) -> None:
     """As if the lease had been granted long ago; nothing waits."""
     _change(ledger, "lease_until = now() - interval '1 second'", job_id)
+
+
+def let_wait(ledger: Ledger, job_id: UUID, minutes: float) -> None:
+    """As if the job had been queued so long before."""
+    earlier = f"interval '{minutes} minutes'"
+    _change(ledger, f"queued_at = queued_at - {earlier}, turn_at = turn_at - {earlier}", job_id)
 
 
 def let_pass_delay(ledger: Ledger, job_id: UUID) -> None:

@@ -46,10 +46,10 @@ class Bench:
     store: FolderStore
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def submit(self, *, seed: int = 0) -> UUID:
+    def submit(self, *, seed: int = 0, **changes: Any) -> UUID:
         """One queued fit job (and its verdict, which waits); its id."""
         self.register()
-        experiment = making.training(seeds=[seed], name=f"plain-{seed}")
+        experiment = making.training(seeds=[seed], name=f"plain-{seed}", **changes)
         experiment_id = making.submit(self.ledger, experiment)
         return making.jobs_of(self.ledger, experiment_id)[f"model-{seed}"].id
 
@@ -70,7 +70,7 @@ class Bench:
         return WorkerSettings(
             database_url=SecretStr(self.database_url),
             work_dir=self.folder / changes.pop("work", "work"),
-            artifacts_dir=self.store.root,
+            artifacts_dir=changes.pop("artifacts_dir", None) or self.store.root,
             trainer=trainer,
             **{**QUICK, **changes},
         )
@@ -90,17 +90,25 @@ class Bench:
 
     def spawn(self, script: dict[str, Any], **changes: Any) -> subprocess.Popen[bytes]:
         """``python -m worker``, in a process of its own."""
+        return self.start(["-m", "worker"], self.environment(script, **changes))
+
+    def environment(self, script: dict[str, Any], **changes: Any) -> dict[str, str]:
+        """The settings of a worker as a process reads them."""
         settings = self.settings(script, **changes)
         values = settings.model_dump(mode="json", exclude_none=True)
         values["database_url"] = self.database_url
         values["trainer"] = " ".join(f"'{word}'" for word in settings.trainer)
-        values["queues"] = ",".join(settings.queues)
-        names = {f"KD_{name.upper()}": str(value) for name, value in values.items()}
+        for name in ("queues", "gpus", "labels"):
+            values[name] = ",".join(values[name])
+        return {f"KD_{name.upper()}": str(value) for name, value in values.items()}
+
+    def start(self, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Python in a process of its own; what the n-th says is in `worker-n.log`."""
         with (self.folder / f"worker-{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker"],
+                [sys.executable, *arguments],
                 cwd=ROOT,
-                env={**os.environ, **names},
+                env={**os.environ, **environment},
                 stdout=log,
                 stderr=log,
             )

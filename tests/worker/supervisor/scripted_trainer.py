@@ -41,6 +41,7 @@ def main(script: dict[str, Any], run: Path) -> int:
         return 0
     step, weights = resume(run)
     print(f"attempt {attempt} starts after step {step}", flush=True)
+    print(f"it sees the GPUs {os.environ.get('CUDA_VISIBLE_DEVICES')}", flush=True)
     with (run / "events.jsonl").open("a") as events:
         while step < script["steps"]:
             step += 1

@@ -136,7 +136,13 @@ def test_a_full_disk_first_loses_the_copies_that_no_run_uses(
 
 def make_layout(tmp_path: Path, store: FolderStore, *, reserve_bytes: int = 0) -> Layout:
     cache = BlobCache(tmp_path / "blobs", store)
-    return Layout(tmp_path / "runs", store=store, cache=cache, reserve_bytes=reserve_bytes)
+    return Layout(
+        tmp_path / "runs",
+        store=store,
+        cache=cache,
+        reserve_bytes=reserve_bytes,
+        patience_seconds=0,
+    )
 
 
 def make_claim(
