@@ -33,7 +33,8 @@ def on(spec: FitSpec, gpus: int, **train: object) -> FitSpec:
 
 @pytest.fixture
 def without_batch_norm(fit_spec: FitSpec) -> FitSpec:
-    return {**with_train(fit_spec, ema=None), "model": WITHOUT_BATCH_NORM}
+    # In bf16 sums in another order are not close.
+    return {**with_train(fit_spec, ema=None, precision="fp32"), "model": WITHOUT_BATCH_NORM}
 
 
 def curve(run: Path) -> list[dict[str, float]]:
