@@ -66,7 +66,7 @@ def _bucket(address: str, endpoint: str | None) -> Finding:
     place: dict[str, Any] = {"Bucket": parts.netloc, "Key": key}
     content = uuid4().bytes
     try:
-        client = boto3.client(
+        client = boto3.Session().client(
             "s3",
             endpoint_url=endpoint,
             config=Config(

@@ -66,6 +66,6 @@ def test_a_bucket_that_is_well() -> None:
         messages, _ = found(
             check_storage, artifacts_url=f"s3://{name}{prefix}", s3_endpoint=endpoint
         )
-        assert messages.keys() == {Level.OK}
+        assert messages.keys() == {Level.OK}, messages
     messages, _ = found(check_storage, artifacts_url="s3://no-such-kd", s3_endpoint=endpoint)
     assert "NoSuchBucket" in messages[Level.ERROR]

@@ -300,7 +300,7 @@ def test_the_end_of_a_replaced_job_still_reaches_the_tracking_server(ledger: Led
     making.retry(ledger, claim.job_id)
     with ledger.unit_of_work() as session:
         (run,) = projection.pending(session, limit=10)
-    assert (run.job.id, run.experiment_id, run.key) == (claim.job_id, experiment_id, "model-0")
+    assert (run.id, run.experiment_id, run.key) == (claim.job_id, experiment_id, "model-0")
 
 
 def curve(ledger: Ledger, job_id: UUID) -> list[int]:
