@@ -162,6 +162,7 @@ def test_a_crash_after_the_server_took_the_points_adds_none(
     run = only_run(client, home, claim.job_id)
     assert points(client, run) == stored_points(bench, claim.job_id)
     assert projected(bench, claim.job_id) == 3
+    making.relay(bench.ledger, claim, [making.metric(4, loss=0.25)])
     with pytest.raises(DutyLost):
         crashing.project()  # it was only stopped, and wakes up now
 
