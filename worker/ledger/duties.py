@@ -10,7 +10,7 @@ from sqlalchemy import delete, func
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from worker.ledger.tables import DutyRow
+from worker.ledger.service_tables import DutyRow
 
 
 def take_duty(session: Session, name: str, *, holder: str, seconds: float) -> bool:

@@ -8,8 +8,9 @@ from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from worker.ledger.service_tables import ClosedQueueRow, WorkerRow
 from worker.ledger.states import Phase
-from worker.ledger.tables import ClosedQueueRow, JobRow, WorkerRow
+from worker.ledger.tables import JobRow
 from worker.ledger.transitions import wake
 from worker.ledger.turns import is_in
 from worker.ledger.workers import is_live

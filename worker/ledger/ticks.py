@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from worker.ledger.running import storable
-from worker.ledger.tables import TickRow
+from worker.ledger.service_tables import TickRow
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

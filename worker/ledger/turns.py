@@ -28,8 +28,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 
 from worker.ledger.resources import Offer, fits, suits
+from worker.ledger.service_tables import ClosedQueueRow, WorkerRow
 from worker.ledger.states import Phase
-from worker.ledger.tables import ClosedQueueRow, JobRow, WorkerRow
+from worker.ledger.tables import JobRow
 
 POINT: Final = timedelta(minutes=10)
 """What a point of priority is worth in waiting."""

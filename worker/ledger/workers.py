@@ -12,8 +12,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from worker.ledger.errors import NotFound
+from worker.ledger.service_tables import WorkerRow
 from worker.ledger.states import Phase
-from worker.ledger.tables import JobRow, WorkerRow
+from worker.ledger.tables import JobRow
 from worker.ledger.transitions import wake
 from worker.ledger.turns import is_in
 

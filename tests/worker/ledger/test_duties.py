@@ -8,7 +8,7 @@ from sqlalchemy import update
 from tests.worker.ledger.threads import at_once
 from worker.ledger import Ledger
 from worker.ledger.duties import leave_duty, take_duty
-from worker.ledger.tables import DutyRow
+from worker.ledger.service_tables import DutyRow
 
 
 def test_one_of_many_has_it(ledger: Ledger) -> None:
